@@ -1,0 +1,1 @@
+"""Model files (TFLite, ONNX, PyTorch) to quantised Relax modules."""

@@ -1,0 +1,1 @@
+"""Graph passes on Relax: one file is one pass."""

@@ -1,0 +1,1 @@
+"""The `tiny` dialect: operators, their meaning in numpy, their kernels."""

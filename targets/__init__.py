@@ -1,0 +1,1 @@
+"""Cores, boards, toolchain, firmware projects and the emulator."""

@@ -1,0 +1,1 @@
+"""Static pipeline models: exact block counts to estimated cycles."""

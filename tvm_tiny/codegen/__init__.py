@@ -1,0 +1,1 @@
+"""Lowered TIR and a memory plan to readable C99."""
