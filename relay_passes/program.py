@@ -1,0 +1,150 @@
+"""A rewritten module as plain data: the straight line of layers that code generation prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import tvm
+from tvm import ir, relax
+
+from tvm_tiny.errors import UnsupportedError
+from tvm_tiny.schedules import dialect
+from tvm_tiny.schedules.dialect import Kernel, TensorSpec
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A run-time tensor; `storage` is the tensor whose bytes it shares, itself unless a view."""
+
+    name: str
+    spec: TensorSpec
+    storage: str
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call of a kernel: reads `inputs`, writes `output` (names of tensors)."""
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+    kernel: Kernel
+    macs: int
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the model; float ports have neither scale nor zero point."""
+
+    name: str
+    tensor: str
+    scale: float | None
+    zero_point: int | None
+
+
+@dataclass(frozen=True)
+class Program:
+    """All tensors, and the layers in the order they run."""
+
+    tensors: tuple[Tensor, ...]
+    layers: tuple[Layer, ...]
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+    def tensor(self, name: str) -> Tensor:
+        """The tensor of a name."""
+        return next(tensor for tensor in self.tensors if tensor.name == name)
+
+
+def program_of(module: tvm.IRModule) -> Program:
+    """The program of a module whose `main` holds only `tiny.*` calls and reshapes.
+
+    Raises UnsupportedError where something else is left.
+    """
+    function = module["main"]
+    builder = _Builder(function)
+    return Program(
+        tuple(builder.tensors.values()),
+        tuple(builder.layers),
+        builder.ports("input", [parameter.name for parameter in function.params]),
+        builder.ports("output", builder.outputs()),
+    )
+
+
+class _Builder:
+    def __init__(self, function: relax.Function) -> None:
+        self.function = function
+        self.attrs = dict(function.attrs or {})
+        self.tensors: dict[str, Tensor] = {}
+        self.layers: list[Layer] = []
+        self.names: dict[ir.Var, str] = {}
+        self.result: ir.Expr = function.body.body
+        for parameter in function.params:
+            self._define(parameter)
+        for block in function.body.blocks:
+            for binding in block.bindings:
+                self._bind(binding.var, binding.value)
+
+    def outputs(self) -> list[str]:
+        fields = self.result.fields if isinstance(self.result, relax.Tuple) else [self.result]
+        return [self.names[field] for field in fields]
+
+    def ports(self, kind: str, tensors: list[str]) -> tuple[Port, ...]:
+        names = [str(n) for n in self.attrs.get(f"tiny.{kind}_names", tensors)]
+        unknown = [None] * len(tensors)
+        scales = [_number(v) for v in self.attrs.get(f"tiny.{kind}_scales", unknown)]
+        points = [_number(v) for v in self.attrs.get(f"tiny.{kind}_zero_points", unknown)]
+        columns = zip(names, tensors, scales, points, strict=True)
+        return tuple(
+            Port(name, tensor, scale or None, int(point) if scale and point is not None else None)
+            for name, tensor, scale, point in columns
+        )
+
+    def _bind(self, var: ir.Var, value: ir.Expr) -> None:
+        if isinstance(value, relax.Tuple):
+            self.result = value
+        elif isinstance(value, ir.Var):
+            self.names[var] = self.names[value]
+        elif getattr(getattr(value, "op", None), "name", "") == "relax.reshape":
+            self._define(var, storage=self.tensors[self.names[value.args[0]]].storage)
+        elif dialect.operator_of(value) is not None:
+            self._call(var, value)
+        else:
+            raise UnsupportedError("not an operator of the integer dialect", where=str(value)[:80])
+
+    def _call(self, var: ir.Var, call: ir.Call) -> None:
+        operator = dialect.OPERATORS[call.op.name]
+        attrs, arguments = dialect.attributes_of(call), dialect.arguments_of(call)
+        inputs = [self.names[a] for a in call.args if isinstance(a, ir.Var)]
+        self._define(var)
+        try:
+            kernel = operator.kernel(attrs, *arguments)
+        except UnsupportedError as error:
+            raise UnsupportedError(
+                error.what, where=self.names[var], limit=error.limit, found=error.found,
+                hint=error.hint,
+            ) from error
+        name = operator.name.removeprefix("tiny.")
+        macs = operator.macs(attrs, *arguments)
+        output = self.names[var]
+        self.layers.append(Layer(output, name, tuple(inputs), output, kernel, macs))
+
+    def _define(self, var: ir.Var, storage: str | None = None) -> None:
+        name = unique(var.name, self.tensors)
+        self.names[var] = name
+        self.tensors[name] = Tensor(name, dialect.spec_of(var), storage or name)
+
+
+def unique(name: str, taken: Any) -> str:
+    """`name`, or the first of name_1, name_2 ... that is not taken."""
+    candidate, number = name, 0
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(getattr(value, "value", value))

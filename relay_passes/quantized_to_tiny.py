@@ -1,0 +1,167 @@
+"""QuantizedToTiny: QDQ islands (quantize <- float operators <- dequantize) to `tiny.*` operators.
+
+One walk over the bindings keeps, for every float value, the integers it stands for. `quantize` then
+asks the table of rules for an integer operator of the float operator it ends. The walk is written
+by hand because an island's shape varies (bias or not, any activations, two layouts, constants on
+either side): as dpl patterns that would be dozens, each with its own captures. What no rule covers
+is collected and reported at once.
+"""
+
+from __future__ import annotations
+
+import tvm
+from tvm import ir, relax
+
+from tvm_tiny.errors import Problem, UnsupportedError
+from tvm_tiny.relay_passes import _qdq_rules as rules
+from tvm_tiny.relay_passes._quantized import Quantized, constant, of_dequantize, of_quantize
+from tvm_tiny.schedules.dequantize import DEQUANTIZE, DequantizeAttributes
+from tvm_tiny.schedules.dialect import operator_of
+
+HINT = "quantise the model fully to int8 (TFLite int8, ONNX QDQ, PT2E)"
+
+
+@tvm.transform.module_pass(opt_level=0, name="QuantizedToTiny")
+class QuantizedToTiny:
+    """Rewrite `main`; raises UnsupportedError listing every operator that has no integer form."""
+
+    def transform_module(self, mod: tvm.IRModule, ctx: object) -> tvm.IRModule:
+        """Apply to `main`."""
+        main = Walk(mod["main"]).run()
+        cleaned = relax.transform.DeadCodeElimination()(tvm.IRModule({"main": main}))
+        _refuse_leftovers(cleaned["main"], mod["main"])
+        return cleaned
+
+
+class Walk:
+    """State of one walk: new expressions of old variables, and what float values stand for."""
+
+    def __init__(self, function: relax.Function) -> None:
+        """Prepare to rewrite `function`."""
+        self.function = function
+        self.builder = relax.BlockBuilder()
+        self.bindings = {b.var: b.value for b in _bindings(function)}
+        self.integers: dict[ir.Var, ir.Expr] = {}
+        self.quantized: dict[ir.Var, Quantized] = {}
+        self.name = ""
+        self.source = str((function.attrs or {}).get("tiny.source", "relax"))
+
+    def run(self) -> relax.Function:
+        """The rewritten function."""
+        parameters = list(self.function.params)
+        with self.builder.function("main", parameters, attrs=self.function.attrs):
+            with self.builder.dataflow():
+                for binding in _bindings(self.function):
+                    self.name = binding.var.name
+                    self._visit(binding.var, binding.value)
+                result = self.builder.emit_output(self._output(self.function.body.body))
+            self.builder.emit_func_output(result)
+        return self.builder.finalize()["main"]
+
+    # What rules use.
+
+    def emit(self, expr: ir.Expr, suffix: str = "") -> ir.Var:
+        """Bind an integer expression under the name of the value being computed."""
+        return self.builder.emit(expr, name_hint=self.name + suffix)
+
+    def quantized_of(self, expr: ir.Expr) -> Quantized | None:
+        """What a float expression stands for, if that is known."""
+        if isinstance(expr, ir.Var):
+            return self.quantized.get(expr)
+        return None
+
+    def value_of(self, expr: ir.Expr) -> ir.Expr:
+        """The old expression that a variable is bound to."""
+        return self.bindings.get(expr, expr) if isinstance(expr, ir.Var) else expr
+
+    # The walk.
+
+    def _visit(self, var: ir.Var, value: ir.Expr) -> None:
+        name = getattr(getattr(value, "op", None), "name", "")
+        if name == "relax.dequantize":
+            self._visit_dequantize(var, value)
+        elif name == "relax.quantize":
+            self._visit_quantize(var, value)
+        elif name in rules.TRANSPARENT and self.quantized_of(value.args[0]) is not None:
+            self._visit_transparent(var, value, name)
+        else:
+            self._visit_other(var, value, name)
+
+    def _visit_dequantize(self, var: ir.Var, value: ir.Call) -> None:
+        quantized = of_dequantize(value, self._new(value.args[0]))
+        if quantized is not None:
+            self.quantized[var] = quantized
+        self._keep(var, value)
+
+    def _visit_quantize(self, var: ir.Var, value: ir.Call) -> None:
+        output = of_quantize(value)
+        new = None if output is None else rules.quantize(self, value.args[0], output)
+        if new is None:
+            self._keep(var, value)
+        else:
+            self.integers[var] = new if isinstance(new, ir.Var) else self.emit(new)
+
+    def _visit_transparent(self, var: ir.Var, value: ir.Call, name: str) -> None:
+        quantized = rules.TRANSPARENT[name](self, value)
+        if quantized is not None:
+            self.quantized[var] = quantized
+        self._keep(var, value)
+
+    def _visit_other(self, var: ir.Var, value: ir.Expr, name: str) -> None:
+        rule = rules.INTEGER.get(name)
+        is_float = isinstance(value.ty, relax.TensorType) and value.ty.dtype == "float32"
+        new = None if rule is None or is_float else rule(self, value)
+        if new is None:
+            self._keep(var, value)
+        else:
+            self.integers[var] = self.emit(new)
+
+    def _keep(self, var: ir.Var, value: ir.Expr) -> None:
+        """Carry a binding over; dead code elimination drops it when nothing needs it."""
+        self.integers[var] = self.builder.emit(self._substitute(value), name_hint=var.name)
+
+    def _output(self, expr: ir.Expr) -> ir.Expr:
+        expr = self.value_of(expr) if isinstance(self.value_of(expr), relax.Tuple) else expr
+        if isinstance(expr, relax.Tuple):
+            return relax.Tuple([self._output(field) for field in expr.fields])
+        quantized = self.quantized_of(expr)
+        if quantized is None:
+            return self._new(expr)
+        attrs = DequantizeAttributes(quantized.scalar_scale, quantized.zero_point)
+        self.name = expr.name
+        return self.emit(DEQUANTIZE(attrs, quantized.expr))
+
+    def _new(self, expr: ir.Expr) -> ir.Expr:
+        return self.integers.get(expr, expr) if isinstance(expr, ir.Var) else expr
+
+    def _substitute(self, value: ir.Expr) -> ir.Expr:
+        if isinstance(value, relax.Tuple):
+            return relax.Tuple([self._new(field) for field in value.fields])
+        if isinstance(value, relax.TupleGetItem):
+            return relax.TupleGetItem(self._new(value.tuple_value), value.index)
+        if isinstance(value, ir.Call):
+            arguments = [self._substitute(a) if isinstance(a, relax.Tuple) else self._new(a)
+                         for a in value.args]
+            return ir.Call(value.op, arguments, value.attrs, value.ty_args)
+        return self._new(value)
+
+
+def _bindings(function: relax.Function) -> list[relax.VarBinding]:
+    blocks = function.body.blocks if isinstance(function.body, relax.SeqExpr) else []
+    return [binding for block in blocks for binding in block.bindings]
+
+
+def _refuse_leftovers(function: relax.Function, original: relax.Function) -> None:
+    problems = []
+    for binding in _bindings(function):
+        value = binding.value
+        name = getattr(getattr(value, "op", None), "name", "")
+        if not name or operator_of(value) is not None or name in rules.STRUCTURAL:
+            continue
+        what = f"operator {name.removeprefix('relax.')} has no integer form here"
+        problems.append(Problem(binding.var.name, what, HINT))
+    if problems:
+        raise UnsupportedError("operators that cannot be compiled", problems=problems)
+
+
+__all__ = ["QuantizedToTiny", "Walk", "constant"]

@@ -1,0 +1,55 @@
+"""tiny.concat: tensors of one scale side by side along one axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm.script.ir_builder import IRBuilder
+from tvm.script.ir_builder import tirx as T
+
+from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+
+
+@dataclass(frozen=True)
+class ConcatAttributes(Attributes):
+    """The axis along which extents add up."""
+
+    axis: int
+
+
+def infer(attrs: ConcatAttributes, *tensors: TensorSpec) -> TensorSpec:
+    """The common shape, its axis the sum of all."""
+    shape = list(tensors[0].shape)
+    shape[attrs.axis] = sum(tensor.shape[attrs.axis] for tensor in tensors)
+    return TensorSpec(tuple(shape), tensors[0].dtype)
+
+
+def meaning(attrs: ConcatAttributes, *tensors: Array) -> Array:
+    """numpy.concatenate."""
+    return np.concatenate(tensors, axis=attrs.axis)
+
+
+def kernel(attrs: ConcatAttributes, *tensors: TensorSpec) -> Kernel:
+    """For each outer index, one block copied from every input."""
+    outer = int(np.prod(tensors[0].shape[: attrs.axis]))
+    blocks = [tensor.elements // outer for tensor in tensors]
+    dtype, total = tensors[0].dtype, sum(blocks)
+    starts = np.cumsum([0, *blocks])
+    # The number of parameters varies, which a TVMScript signature cannot say.
+    with IRBuilder() as builder:
+        with T.prim_func(s_tir=True):
+            T.func_name("concat")
+            inputs = [
+                T.arg(f"x{i}", T.Buffer((outer, block), dtype)) for i, block in enumerate(blocks)
+            ]
+            output = T.arg("y", T.Buffer((outer, total), dtype))
+            for start, block, source in zip(starts, blocks, inputs, strict=False):
+                with T.grid(outer, block) as (o, i):
+                    with T.sblock("copy"):
+                        p, k = T.axis.remap("SS", [o, i])
+                        T.buffer_store(output, source[p, k], [p, k + int(start)])
+    return Kernel("concat", builder.get())
+
+
+CONCAT = define(Operator("tiny.concat", ConcatAttributes, infer, meaning, kernel))

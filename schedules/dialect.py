@@ -1,0 +1,161 @@
+"""The `tiny` dialect: what an operator is, and how Relax comes to know it.
+
+An operator is one file in this folder: its attributes, its type rule, its meaning in numpy and its
+kernel as a TIR PrimFunc. `define` registers it with TVM, so that `tiny.*` calls are ordinary Relax.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from tvm import ir, relax, tirx
+from tvm.ir import _ffi_api as ir_ffi
+
+from tvm_tiny.errors import UnsupportedError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """Shape and dtype of a tensor that exists at run time."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.elements * np.dtype(self.dtype).itemsize
+
+
+Argument = TensorSpec | Array  # a run-time tensor, or a constant's value
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """Base of an operator's attributes: ints, floats, strings and tuples of ints."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Values as TVM's DictAttrs holds them."""
+        fields = dataclasses.asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in fields.items()}
+
+
+AttributesType = TypeVar("AttributesType", bound=Attributes)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A PrimFunc and what it is called with.
+
+    Parameters of `function` are, in order: the call's run-time tensors, `constants`, the output.
+    `constants` are (name, array) in the layout that the kernel wants, not the call's own. `name`
+    is what the C function is called after.
+    """
+
+    name: str
+    function: tirx.PrimFunc
+    constants: tuple[tuple[str, Array], ...] = ()
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator of the dialect.
+
+    `infer(attrs, *arguments)` gives the output's TensorSpec, `meaning(attrs, *arrays)` its value,
+    `kernel(attrs, *arguments)` the code, `macs(attrs, *arguments)` the multiply-accumulates.
+    """
+
+    name: str
+    attributes: type[Attributes]
+    infer: Callable[..., TensorSpec]
+    meaning: Callable[..., Array]
+    kernel: Callable[..., Kernel]
+    macs: Callable[..., int] = lambda attrs, *arguments: 0
+
+    def __call__(self, attrs: Attributes, *arguments: ir.Expr) -> ir.Call:
+        """A Relax call of this operator."""
+        return ir.Call(ir.Op.get(self.name), list(arguments), attrs=attrs.as_dict())
+
+
+OPERATORS: dict[str, Operator] = {}
+
+
+def define(operator: Operator) -> Operator:
+    """Register an operator with TVM (once per process) and with this dialect."""
+    if operator.name not in OPERATORS:
+        ir_ffi.RegisterOp(operator.name, operator.meaning.__doc__ or operator.name)
+        ir.register_op_attr(operator.name, "FInferType", _infer_type)
+        ir.register_op_attr(operator.name, "FPurity", True)
+    OPERATORS[operator.name] = operator
+    return operator
+
+
+def operator_of(call: ir.Expr) -> Operator | None:
+    """The dialect's operator that `call` calls, or None."""
+    is_call = isinstance(call, ir.Call) and isinstance(call.op, ir.Op)
+    return OPERATORS.get(call.op.name) if is_call else None
+
+
+def attributes_of(call: ir.Call) -> Any:
+    """The call's attributes as the operator's own dataclass."""
+    kind = OPERATORS[call.op.name].attributes
+    fields = dataclasses.fields(kind)
+    return kind(**{field.name: _plain(call.attrs[field.name]) for field in fields})
+
+
+def arguments_of(call: ir.Call) -> list[Argument]:
+    """The call's arguments: arrays for constants, specs for everything else."""
+    return [argument_of(expr) for expr in call.args]
+
+
+def argument_of(expr: ir.Expr) -> Argument:
+    """One argument: its array when constant, else its spec."""
+    return expr.value.numpy() if isinstance(expr, ir.GenericConst) else spec_of(expr)
+
+
+def spec_of(expr: ir.Expr) -> TensorSpec:
+    """Shape and dtype of a Relax expression of static shape."""
+    kind = expr.ty
+    if not isinstance(kind, relax.TensorType) or kind.shape is None:
+        raise UnsupportedError("a tensor of unknown shape", where=str(expr)[:80])
+    try:
+        return TensorSpec(tuple(int(d) for d in kind.shape), str(kind.dtype.dtype))
+    except TypeError as error:
+        raise UnsupportedError("a tensor of symbolic shape", where=str(kind)[:80]) from error
+
+
+def lower(call: ir.Call) -> Kernel:
+    """The kernel of a call of the dialect."""
+    return OPERATORS[call.op.name].kernel(attributes_of(call), *arguments_of(call))
+
+
+def run_meaning(call: ir.Call, inputs: Sequence[Array]) -> Array:
+    """The call's value for run-time `inputs` (in order), by its numpy meaning."""
+    given = iter(inputs)
+    values = [a if isinstance(a, np.ndarray) else next(given) for a in arguments_of(call)]
+    return OPERATORS[call.op.name].meaning(attributes_of(call), *values)
+
+
+def _infer_type(call: ir.Call, _builder: relax.BlockBuilder) -> relax.TensorType:
+    operator = OPERATORS[call.op.name]
+    spec = operator.infer(attributes_of(call), *arguments_of(call))
+    return relax.TensorType(list(spec.shape), spec.dtype)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (int, float, str)):
+        return value
+    if hasattr(value, "value"):
+        return value.value
+    return tuple(_plain(item) for item in value)

@@ -1,0 +1,52 @@
+"""tiny.lookup: any function of one int8 value, as a table of 256 results.
+
+Rescaling, clamping and every activation become this operator; its table is computed once, at
+compile time, from the function's exact meaning.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm.script import tirx as T
+
+from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+
+DOMAIN = np.arange(-128, 128, dtype=np.int64)  # table index i holds the value of i - 128
+
+
+@dataclass(frozen=True)
+class LookupAttributes(Attributes):
+    """`function` names what the table computes, for people who read the C code."""
+
+    function: str
+
+
+def infer(attrs: LookupAttributes, data: TensorSpec, table: Array) -> TensorSpec:
+    """Same shape and dtype."""
+    return data
+
+
+def meaning(attrs: LookupAttributes, data: Array, table: Array) -> Array:
+    """table[x + 128]."""
+    return table[data.astype(np.int64) + 128]
+
+
+def kernel(attrs: LookupAttributes, data: TensorSpec, table: Array) -> Kernel:
+    """One pass over the elements."""
+    n = data.elements
+
+    @T.prim_func(s_tir=True)
+    def lookup(
+        x: T.Buffer((n,), "int8"), table: T.Buffer((256,), "int8"), y: T.Buffer((n,), "int8")
+    ):
+        for i in range(n):
+            with T.sblock("lookup"):
+                v = T.axis.spatial(n, i)
+                y[v] = table[T.Cast("int32", x[v]) + 128]
+
+    return Kernel("lookup", lookup, (("table", table.astype(np.int8)),))
+
+
+LOOKUP = define(Operator("tiny.lookup", LookupAttributes, infer, meaning, kernel))

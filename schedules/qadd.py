@@ -1,0 +1,103 @@
+"""tiny.qadd: int8 a + b or a - b, each with its own scale, with broadcasting.
+
+Meaning as in TensorFlow Lite's reference_integer_ops::Add: both operands are brought to a common
+scale with 20 extra bits, added, and brought to the output's scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+from tvm.script import tirx as T
+
+from tvm_tiny.schedules import elementwise, numerics
+from tvm_tiny.schedules.dialect import (
+    Argument,
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    define,
+)
+
+LEFT_SHIFT = 20
+
+
+@dataclass(frozen=True)
+class QAddAttributes(Attributes):
+    """Zero points, fixed-point multipliers (all below one) and the clamp; sign is +1 or -1."""
+
+    a_zero_point: int
+    a_multiplier: int
+    a_shift: int
+    b_zero_point: int
+    b_multiplier: int
+    b_shift: int
+    output_zero_point: int
+    output_multiplier: int
+    output_shift: int
+    clamp_min: int
+    clamp_max: int
+    sign: int
+
+
+def attributes(
+    scales: tuple[float, float, float], zero_points: tuple[int, int, int], sign: int = 1
+) -> QAddAttributes:
+    """Attributes from the scales and zero points of (a, b, output)."""
+    a_scale, b_scale, output_scale = scales
+    twice_larger = 2 * max(a_scale, b_scale)
+    reals = [
+        a_scale / twice_larger,
+        b_scale / twice_larger,
+        twice_larger / ((1 << LEFT_SHIFT) * output_scale),
+    ]
+    fixed = [tuple(int(v) for v in numerics.quantize_multiplier(real)) for real in reals]
+    return QAddAttributes(
+        zero_points[0], *fixed[0], zero_points[1], *fixed[1], zero_points[2], *fixed[2],
+        numerics.INT8_MIN, numerics.INT8_MAX, sign,
+    )
+
+
+def infer(attrs: QAddAttributes, a: Argument, b: Argument) -> TensorSpec:
+    """The broadcast shape."""
+    return TensorSpec(elementwise.broadcast_shape(a, b), "int8")
+
+
+def meaning(attrs: QAddAttributes, a: Array, b: Array) -> Array:
+    """Sum of both operands at a common scale, rescaled."""
+
+    def rescale(values: Array, zero_point: int, multiplier: int, shift: int) -> Array:
+        raised = (values.astype(np.int64) - zero_point) << LEFT_SHIFT
+        return numerics.requantize(raised, multiplier, shift)
+
+    total = rescale(a, attrs.a_zero_point, attrs.a_multiplier, attrs.a_shift)
+    total = total + attrs.sign * rescale(b, attrs.b_zero_point, attrs.b_multiplier, attrs.b_shift)
+    scaled = numerics.requantize(total, attrs.output_multiplier, attrs.output_shift)
+    shifted = scaled + attrs.output_zero_point
+    return numerics.clamp_int8(shifted, attrs.clamp_min, attrs.clamp_max)
+
+
+def kernel(attrs: QAddAttributes, a: Argument, b: Argument) -> Kernel:
+    """One pass over the output."""
+
+    def rescale(value: tirx.Expr, zero_point: int, multiplier: int, shift: int) -> tirx.Expr:
+        raised = (T.Cast("int32", value) - zero_point) * (1 << LEFT_SHIFT)
+        return T.call_extern("int32", "tiny_requantize", raised, multiplier, -shift)
+
+    def compute(x: tirx.Expr, y: tirx.Expr) -> tirx.Expr:
+        left = rescale(x, attrs.a_zero_point, attrs.a_multiplier, attrs.a_shift)
+        right = rescale(y, attrs.b_zero_point, attrs.b_multiplier, attrs.b_shift)
+        total = left + right if attrs.sign > 0 else left - right
+        scaled = elementwise.scale(total, attrs.output_multiplier, attrs.output_shift)
+        return elementwise.clamp(
+            scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max
+        )
+
+    return elementwise.binary_kernel("add" if attrs.sign > 0 else "sub", a, b, compute)
+
+
+QADD = define(Operator("tiny.qadd", QAddAttributes, infer, meaning, kernel))

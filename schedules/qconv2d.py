@@ -1,0 +1,199 @@
+"""tiny.qconv2d: int8 convolution, NHWC activations, OHWI weights, any groups.
+
+Meaning as in TensorFlow Lite's reference_integer_ops::ConvPerChannel. The kernel computes a tile
+of output pixels x 4 output channels in registers: every activation that is loaded serves four
+channels, every weight all pixels of the tile, and requantisation follows at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+from tvm.script import tirx as T
+
+from tvm_tiny.schedules import numerics, requantization
+from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules.requantization import CHANNEL_TILE, RequantizeAttributes
+from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
+
+
+@dataclass(frozen=True)
+class QConv2DAttributes(WindowAttributes, RequantizeAttributes, Attributes):
+    """Window, requantisation and the number of groups."""
+
+    groups: int = 1
+
+
+def infer(attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> TensorSpec:
+    """(batch, out height, out width, output channels) int8."""
+    channels, *kernel_size, _ = weight.shape
+    size = attrs.output_size((data.shape[1], data.shape[2]), (kernel_size[0], kernel_size[1]))
+    return TensorSpec((data.shape[0], *size, channels), "int8")
+
+
+def meaning(
+    attrs: QConv2DAttributes,
+    data: Array,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Array:
+    """sum((x - input_zero_point) * w) + bias per output channel, requantised."""
+    output_channels, height, width, depth = weight.shape
+    windows = patches(data, (height, width), attrs, attrs.input_zero_point).astype(np.int64)
+    windows = windows - attrs.input_zero_point
+    split = windows.reshape(*windows.shape[:-1], attrs.groups, depth)
+    kernels = weight.astype(np.int64).reshape(attrs.groups, -1, height, width, depth)
+    # float64 holds every product sum exactly (bounded by check_accumulator) and is fast.
+    acc = np.einsum("nyxhwgc,gohwc->nyxgo", split.astype(np.float64), kernels.astype(np.float64))
+    acc = acc.reshape(*acc.shape[:3], output_channels).astype(np.int64) + bias
+    return requantization.apply(acc, multiplier, shift, attrs)
+
+
+def macs(attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> int:
+    """Output elements x taps, borders included."""
+    return infer(attrs, data, weight).elements * int(np.prod(weight.shape[1:]))
+
+
+def kernel(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel:
+    """Pointwise convolutions run over flat pixels; all others check each tap's row and column."""
+    numerics.check_accumulator(
+        weight.reshape(len(weight), -1), bias, attrs.input_zero_point, shift
+    )
+    per_group = len(weight) // attrs.groups
+    # A tile must not straddle groups; odd group sizes fall back to one channel at a time.
+    tile = CHANNEL_TILE if attrs.groups == 1 or per_group % CHANNEL_TILE == 0 else 1
+    output = infer(attrs, data, weight)
+    is_pointwise = weight.shape[1:3] == (1, 1) and attrs.strides == (1, 1) and attrs.groups == 1
+    if is_pointwise and not attrs.is_padded:
+        function = _pointwise(attrs, data, output, shift)
+        bias = requantization.fold_zero_point(bias, weight, attrs.input_zero_point)
+    else:
+        function = _windowed(attrs, data, output, weight.shape, shift, tile)
+    return Kernel(
+        "conv2d_1x1" if is_pointwise and not attrs.is_padded else "conv2d",
+        function,
+        (
+            ("weight", requantization.interleave(weight, tile)),
+            ("bias", bias.astype(np.int32)),
+            ("multiplier", multiplier.astype(np.int32)),
+            ("shift", shift.astype(np.int8)),
+        ),
+    )
+
+
+def _pointwise(
+    attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, shift: Array
+) -> tirx.PrimFunc:
+    pixels, depth = data.elements // data.shape[-1], data.shape[-1]
+    channels = output.shape[-1]
+    groups, rows = -(-channels // CHANNEL_TILE), 2 if pixels % 2 == 0 else 1
+    emit, shift_of = requantization.emit, requantization.shift_of
+
+    @T.prim_func(s_tir=True)
+    def conv2d_1x1(
+        x: T.Buffer((pixels, depth), "int8"),
+        weight: T.Buffer((groups, depth, CHANNEL_TILE), "int8"),
+        bias: T.Buffer((channels,), "int32"),
+        multiplier: T.Buffer((channels,), "int32"),
+        shift_table: T.Buffer((channels,), "int8"),
+        y: T.Buffer((pixels, channels), "int8"),
+    ):
+        for row, group in T.grid(pixels // rows, groups):
+            with T.sblock("tile"):
+                p, g = T.axis.remap("SS", [row, group])
+                acc = T.sblock_alloc_buffer((rows, CHANNEL_TILE), "int32")
+                for i in T.unroll(rows):
+                    for j in T.unroll(CHANNEL_TILE):
+                        acc[i, j] = 0
+                for c in range(depth):
+                    for i in T.unroll(rows):
+                        for j in T.unroll(CHANNEL_TILE):
+                            acc[i, j] = acc[i, j] + T.Cast("int32", x[p * rows + i, c]) * T.Cast(
+                                "int32", weight[g, c, j]
+                            )
+                for i in T.unroll(rows):
+                    for j in T.unroll(CHANNEL_TILE):
+                        if g * CHANNEL_TILE + j < channels:
+                            y[p * rows + i, g * CHANNEL_TILE + j] = emit(
+                                attrs,
+                                acc[i, j] + bias[g * CHANNEL_TILE + j],
+                                multiplier[g * CHANNEL_TILE + j],
+                                shift_of(shift, shift_table, g * CHANNEL_TILE + j),
+                            )
+
+    return conv2d_1x1
+
+
+def _windowed(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    weight_shape: tuple[int, ...],
+    shift: Array,
+    tile: int,
+) -> tirx.PrimFunc:
+    batch, height, width, depth_in = data.shape
+    _, out_height, out_width, channels = output.shape
+    _, kernel_height, kernel_width, depth = weight_shape
+    groups = -(-channels // tile)
+    per_group = channels // attrs.groups
+    zero_point, window = attrs.input_zero_point, WindowIndex(attrs, height, width)
+    emit, shift_of = requantization.emit, requantization.shift_of
+
+    @T.prim_func(s_tir=True)
+    def conv2d(
+        x: T.Buffer((batch, height, width, depth_in), "int8"),
+        weight: T.Buffer((groups, kernel_height, kernel_width, depth, tile), "int8"),
+        bias: T.Buffer((channels,), "int32"),
+        multiplier: T.Buffer((channels,), "int32"),
+        shift_table: T.Buffer((channels,), "int8"),
+        y: T.Buffer((batch, out_height, out_width, channels), "int8"),
+    ):
+        for n, oy, ox, group in T.grid(batch, out_height, out_width, groups):
+            with T.sblock("tile"):
+                b, v, h, g = T.axis.remap("SSSS", [n, oy, ox, group])
+                acc = T.sblock_alloc_buffer((tile,), "int32")
+                for j in T.unroll(tile):
+                    acc[j] = 0
+                for ky in range(kernel_height):
+                    if window.row_is_inside(v, ky):
+                        for kx in range(kernel_width):
+                            if window.column_is_inside(h, kx):
+                                for c in range(depth):
+                                    for j in T.unroll(tile):
+                                        acc[j] = acc[j] + (
+                                            T.Cast(
+                                                "int32",
+                                                x[
+                                                    b,
+                                                    window.row(v, ky),
+                                                    window.column(h, kx),
+                                                    g * tile // per_group * depth + c,
+                                                ],
+                                            )
+                                            - zero_point
+                                        ) * T.Cast("int32", weight[g, ky, kx, c, j])
+                for j in T.unroll(tile):
+                    if g * tile + j < channels:
+                        y[b, v, h, g * tile + j] = emit(
+                            attrs,
+                            acc[j] + bias[g * tile + j],
+                            multiplier[g * tile + j],
+                            shift_of(shift, shift_table, g * tile + j),
+                        )
+
+    return conv2d
+
+
+QCONV2D = define(Operator("tiny.qconv2d", QConv2DAttributes, infer, meaning, kernel, macs))

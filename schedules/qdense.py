@@ -1,0 +1,69 @@
+"""tiny.qdense: int8 fully connected layer, data (..., depth), weights (channels, depth).
+
+Meaning as in TensorFlow Lite Micro's FullyConnected (double rounding, unlike LiteRT's). A dense
+layer is a pointwise convolution over its rows, and shares that kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+from tvm_tiny.schedules import qconv2d, requantization
+from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules.requantization import RequantizeAttributes
+
+
+@dataclass(frozen=True)
+class QDenseAttributes(RequantizeAttributes, Attributes):
+    """Requantisation only."""
+
+
+def infer(attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array) -> TensorSpec:
+    """(..., channels) int8."""
+    return TensorSpec((*data.shape[:-1], len(weight)), "int8")
+
+
+def meaning(
+    attrs: QDenseAttributes,
+    data: Array,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Array:
+    """sum((x - input_zero_point) * w) + bias per channel, requantised."""
+    acc = (data.astype(np.int64) - attrs.input_zero_point) @ weight.astype(np.int64).T + bias
+    return requantization.apply(acc, multiplier, shift, attrs)
+
+
+def macs(attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array) -> int:
+    """Rows x weights."""
+    return data.elements // data.shape[-1] * int(weight.size)
+
+
+def kernel(
+    attrs: QDenseAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel:
+    """The pointwise convolution's kernel over (1, rows, 1, depth)."""
+    rows, depth = data.elements // data.shape[-1], data.shape[-1]
+    return qconv2d.kernel(
+        qconv2d.QConv2DAttributes(
+            strides=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), **attrs.as_dict()
+        ),
+        TensorSpec((1, rows, 1, depth), "int8"),
+        weight.reshape(len(weight), 1, 1, depth),
+        bias,
+        multiplier,
+        shift,
+    )
+
+
+QDENSE = define(Operator("tiny.qdense", QDenseAttributes, infer, meaning, kernel, macs))

@@ -1,0 +1,134 @@
+"""tiny.qdepthwise_conv2d: int8 depthwise convolution, NHWC, weights (height, width, channels).
+
+Meaning as in TensorFlow Lite's reference_integer_ops::DepthwiseConvPerChannel; output channel o
+reads input channel o / multiplier. The kernel computes four channels of a pixel at a time, so that
+border checks cost once for four channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm.script import tirx as T
+
+from tvm_tiny.schedules import numerics, requantization
+from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules.requantization import CHANNEL_TILE, RequantizeAttributes
+from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
+
+
+@dataclass(frozen=True)
+class QDepthwiseConv2DAttributes(WindowAttributes, RequantizeAttributes, Attributes):
+    """Window and requantisation."""
+
+
+def infer(
+    attrs: QDepthwiseConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> TensorSpec:
+    """(batch, out height, out width, channels x multiplier) int8."""
+    height, width, channels = weight.shape
+    size = attrs.output_size((data.shape[1], data.shape[2]), (height, width))
+    return TensorSpec((data.shape[0], *size, channels), "int8")
+
+
+def meaning(
+    attrs: QDepthwiseConv2DAttributes,
+    data: Array,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Array:
+    """sum((x - input_zero_point) * w) + bias per channel, requantised."""
+    height, width, channels = weight.shape
+    windows = patches(data, (height, width), attrs, attrs.input_zero_point).astype(np.int64)
+    windows = np.repeat(windows - attrs.input_zero_point, channels // data.shape[3], axis=-1)
+    acc = (windows * weight.astype(np.int64)).sum(axis=(3, 4)) + bias
+    return requantization.apply(acc, multiplier, shift, attrs)
+
+
+def macs(
+    attrs: QDepthwiseConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> int:
+    """Output elements x taps, borders included."""
+    return infer(attrs, data, weight).elements * weight.shape[0] * weight.shape[1]
+
+
+def kernel(
+    attrs: QDepthwiseConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel:
+    """Tiles of one pixel x four channels."""
+    kernel_height, kernel_width, channels = weight.shape
+    numerics.check_accumulator(
+        weight.reshape(-1, channels).T, bias, attrs.input_zero_point, shift
+    )
+    batch, height, width, depth = data.shape
+    _, out_height, out_width, _ = infer(attrs, data, weight).shape
+    tile = CHANNEL_TILE if channels % CHANNEL_TILE == 0 else 1
+    per_input = channels // depth
+    zero_point, window = attrs.input_zero_point, WindowIndex(attrs, height, width)
+    emit, shift_of = requantization.emit, requantization.shift_of
+
+    @T.prim_func(s_tir=True)
+    def depthwise_conv2d(
+        x: T.Buffer((batch, height, width, depth), "int8"),
+        weight: T.Buffer((kernel_height, kernel_width, channels), "int8"),
+        bias: T.Buffer((channels,), "int32"),
+        multiplier: T.Buffer((channels,), "int32"),
+        shift_table: T.Buffer((channels,), "int8"),
+        y: T.Buffer((batch, out_height, out_width, channels), "int8"),
+    ):
+        for n, oy, ox, group in T.grid(batch, out_height, out_width, channels // tile):
+            with T.sblock("tile"):
+                b, v, h, g = T.axis.remap("SSSS", [n, oy, ox, group])
+                acc = T.sblock_alloc_buffer((tile,), "int32")
+                for j in T.unroll(tile):
+                    acc[j] = bias[g * tile + j]
+                for ky in range(kernel_height):
+                    if window.row_is_inside(v, ky):
+                        for kx in range(kernel_width):
+                            if window.column_is_inside(h, kx):
+                                for j in T.unroll(tile):
+                                    acc[j] = acc[j] + (
+                                        T.Cast(
+                                            "int32",
+                                            x[
+                                                b,
+                                                window.row(v, ky),
+                                                window.column(h, kx),
+                                                (g * tile + j) // per_input,
+                                            ],
+                                        )
+                                        - zero_point
+                                    ) * T.Cast("int32", weight[ky, kx, g * tile + j])
+                for j in T.unroll(tile):
+                    y[b, v, h, g * tile + j] = emit(
+                        attrs,
+                        acc[j],
+                        multiplier[g * tile + j],
+                        shift_of(shift, shift_table, g * tile + j),
+                    )
+
+    return Kernel(
+        "depthwise_conv2d",
+        depthwise_conv2d,
+        (
+            ("weight", weight),
+            ("bias", bias.astype(np.int32)),
+            ("multiplier", multiplier.astype(np.int32)),
+            ("shift", shift.astype(np.int8)),
+        ),
+    )
+
+
+QDEPTHWISE_CONV2D = define(
+    Operator(
+        "tiny.qdepthwise_conv2d", QDepthwiseConv2DAttributes, infer, meaning, kernel, macs
+    )
+)

@@ -1,0 +1,86 @@
+"""tiny.qmean: int8 mean over some axes, with its own output scale.
+
+Meaning as in TensorFlow Lite's QuantizedMeanOrSum: sum, subtract the zero point, and rescale with
+a multiplier into which the division by the number of elements is folded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm.script import tirx as T
+
+from tvm_tiny.errors import UnsupportedError
+from tvm_tiny.schedules import elementwise, numerics
+from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+
+
+@dataclass(frozen=True)
+class QMeanAttributes(Attributes):
+    """Axes (adjacent, increasing), whether they stay as ones, and the rescaling."""
+
+    axes: tuple[int, ...]
+    keep_dims: int
+    input_zero_point: int
+    output_zero_point: int
+    multiplier: int
+    shift: int
+
+
+def fold_count(real: float, count: int) -> tuple[int, int]:
+    """Multiplier and shift of real / count, exactly as the reference folds them."""
+    multiplier, shift = (int(v) for v in numerics.quantize_multiplier(real))
+    extra = min(count.bit_length() - 1, 32, 31 + shift)
+    return (multiplier << extra) // count, shift - extra
+
+
+def infer(attrs: QMeanAttributes, data: TensorSpec) -> TensorSpec:
+    """The axes removed, or of extent one."""
+    kept = [1 if i in attrs.axes else d for i, d in enumerate(data.shape)]
+    if not attrs.keep_dims:
+        kept = [d for i, d in enumerate(data.shape) if i not in attrs.axes]
+    return TensorSpec(tuple(kept), "int8")
+
+
+def meaning(attrs: QMeanAttributes, data: Array) -> Array:
+    """Rescaled sum of the elements less their zero points."""
+    total = data.astype(np.int64).sum(axis=attrs.axes, keepdims=bool(attrs.keep_dims))
+    count = int(np.prod([data.shape[axis] for axis in attrs.axes]))
+    shifted = total - attrs.input_zero_point * count
+    scaled = numerics.requantize(shifted, attrs.multiplier, attrs.shift)
+    return numerics.clamp_int8(scaled + attrs.output_zero_point)
+
+
+def kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel:
+    """A sum over the middle of (outer, reduced, inner)."""
+    first, last = attrs.axes[0], attrs.axes[-1]
+    if attrs.axes != tuple(range(first, last + 1)):
+        raise UnsupportedError("mean over axes that are not adjacent", found=attrs.axes)
+    outer = int(np.prod(data.shape[:first]))
+    count = int(np.prod(data.shape[first : last + 1]))
+    inner = int(np.prod(data.shape[last + 1 :]))
+    bias = -attrs.input_zero_point * count
+    clamp, scale = elementwise.clamp, elementwise.scale
+
+    @T.prim_func(s_tir=True)
+    def mean(
+        x: T.Buffer((outer, count, inner), "int8"), y: T.Buffer((outer, inner), "int8")
+    ):
+        for o, i in T.grid(outer, inner):
+            with T.sblock("mean"):
+                p, c = T.axis.remap("SS", [o, i])
+                total = T.sblock_alloc_buffer((1,), "int32")
+                total[0] = bias
+                for k in range(count):
+                    total[0] = total[0] + T.Cast("int32", x[p, k, c])
+                y[p, c] = clamp(
+                    scale(total[0], attrs.multiplier, attrs.shift) + attrs.output_zero_point,
+                    -128,
+                    127,
+                )
+
+    return Kernel("mean", mean)
+
+
+QMEAN = define(Operator("tiny.qmean", QMeanAttributes, infer, meaning, kernel))

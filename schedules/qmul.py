@@ -1,0 +1,76 @@
+"""tiny.qmul: int8 a * b with broadcasting (TensorFlow Lite's reference_integer_ops::Mul)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from tvm import tirx
+from tvm.script import tirx as T
+
+from tvm_tiny.schedules import elementwise, numerics
+from tvm_tiny.schedules.dialect import (
+    Argument,
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    define,
+)
+
+
+@dataclass(frozen=True)
+class QMulAttributes(Attributes):
+    """Zero points, the product's fixed-point multiplier, and the clamp."""
+
+    a_zero_point: int
+    b_zero_point: int
+    output_zero_point: int
+    multiplier: int
+    shift: int
+    clamp_min: int
+    clamp_max: int
+
+
+def attributes(
+    scales: tuple[float, float, float], zero_points: tuple[int, int, int]
+) -> QMulAttributes:
+    """Attributes from the scales and zero points of (a, b, output)."""
+    multiplier, shift = numerics.quantize_multiplier(scales[0] * scales[1] / scales[2])
+    return QMulAttributes(
+        *zero_points, int(multiplier), int(shift), numerics.INT8_MIN, numerics.INT8_MAX
+    )
+
+
+def infer(attrs: QMulAttributes, a: Argument, b: Argument) -> TensorSpec:
+    """The broadcast shape."""
+    return TensorSpec(elementwise.broadcast_shape(a, b), "int8")
+
+
+def meaning(attrs: QMulAttributes, a: Array, b: Array) -> Array:
+    """Product of the two, less their zero points, rescaled."""
+    product = (a.astype(np.int64) - attrs.a_zero_point) * (
+        b.astype(np.int64) - attrs.b_zero_point
+    )
+    scaled = numerics.requantize(product, attrs.multiplier, attrs.shift)
+    shifted = scaled + attrs.output_zero_point
+    return numerics.clamp_int8(shifted, attrs.clamp_min, attrs.clamp_max)
+
+
+def kernel(attrs: QMulAttributes, a: Argument, b: Argument) -> Kernel:
+    """One pass over the output."""
+
+    def compute(x: tirx.Expr, y: tirx.Expr) -> tirx.Expr:
+        product = (T.Cast("int32", x) - attrs.a_zero_point) * (
+            T.Cast("int32", y) - attrs.b_zero_point
+        )
+        scaled = elementwise.scale(product, attrs.multiplier, attrs.shift)
+        return elementwise.clamp(
+            scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max
+        )
+
+    return elementwise.binary_kernel("mul", a, b, compute)
+
+
+QMUL = define(Operator("tiny.qmul", QMulAttributes, infer, meaning, kernel))

@@ -1,0 +1,170 @@
+"""tiny.qsoftmax: int8 softmax over the last axis, without floating point.
+
+Meaning as in TensorFlow Lite's reference_ops::Softmax for int8: exp of (x - max) * scale in Q0.31
+by gemmlowp's exp_on_negative_values, sums in Q12.19, one reciprocal by Newton-Raphson. The input
+has 256 values, so every exponential is a table entry and only the reciprocal runs on the device.
+Output scale is 1/256 and zero point -128.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from tvm.script import tirx as T
+
+from tvm_tiny.schedules import elementwise, numerics
+from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+
+OUTPUT_SCALE, OUTPUT_ZERO_POINT = 1 / 256, -128
+DIFFERENCE_BITS = 5  # integer bits of the scaled difference
+ACCUMULATOR_BITS = 12  # integer bits of the sum of exponentials
+INT32_MAX = (1 << 31) - 1
+# exp(-2^k) in Q0.31 for k = -2 .. 4 (gemmlowp, fixedpoint.h)
+BARREL = (
+    (-2, 1672461947),
+    (-1, 1302514674),
+    (0, 790015084),
+    (1, 290630308),
+    (2, 39332535),
+    (3, 720401),
+    (4, 242),
+)
+
+
+@dataclass(frozen=True)
+class QSoftmaxAttributes(Attributes):
+    """Scale of the input times beta."""
+
+    scale: float
+
+
+def _mul(a: int, b: int) -> int:
+    return int(numerics.high_mul(a, b))
+
+
+def _round_shift(x: int, exponent: int) -> int:
+    return int(numerics.rounding_divide_by_power_of_two(x, exponent))
+
+
+def _saturate(x: int) -> int:
+    return max(-INT32_MAX - 1, min(INT32_MAX, x))
+
+
+def _exp_quarter(a: int) -> int:
+    """exp(a) in Q0.31 for a in [-1/4, 0) in Q0.31: a Taylor series around -1/8."""
+    x = a + (1 << 28)
+    x2 = _mul(x, x)
+    x3, x4 = _mul(x2, x), _mul(x2, x2)
+    third = 715827883  # 1/3
+    higher = _round_shift(_mul(_round_shift(x4, 2) + x3, third) + x2, 1)
+    constant = 1895147668  # exp(-1/8)
+    return _saturate(constant + _mul(constant, x + higher))
+
+
+def exp_on_negative_values(a: int) -> int:
+    """exp(a) in Q0.31 for a <= 0 in Q5.26."""
+    fraction_bits = 31 - DIFFERENCE_BITS
+    quarter = 1 << (fraction_bits - 2)
+    a_mod_quarter = (a & (quarter - 1)) - quarter
+    result = _exp_quarter(_saturate(a_mod_quarter << DIFFERENCE_BITS))
+    remainder = a_mod_quarter - a
+    for exponent, factor in BARREL:
+        if remainder & (1 << (fraction_bits + exponent)):
+            result = _mul(result, factor)
+    return INT32_MAX if a == 0 else result
+
+
+def exp_table(scale: float) -> Array:
+    """Q0.31 exponential of each difference 0, -1 .. -255; zero where the reference skips it."""
+    real = min(scale * (1 << (31 - DIFFERENCE_BITS)), INT32_MAX)
+    multiplier, shift = (int(v) for v in numerics.quantize_multiplier(real))
+    largest = math.floor(
+        ((1 << DIFFERENCE_BITS) - 1) * (1 << (31 - DIFFERENCE_BITS)) / (1 << shift)
+    )
+    table = np.zeros(256, np.int32)
+    for difference in range(min(largest, 255) + 1):
+        table[difference] = exp_on_negative_values(_mul(-difference << shift, multiplier))
+    return table
+
+
+def reciprocal(total: int) -> tuple[int, int]:
+    """(1 / total as Q0.31, bits over the unit) of a sum in Q12.19, as gemmlowp's GetReciprocal."""
+    headroom = 32 - total.bit_length()
+    fraction = (total << headroom) - (1 << 31)
+    half_denominator = (fraction + INT32_MAX + 1) >> 1  # RoundingHalfSum; both are positive
+    x = 1515870810 + _mul(half_denominator, -1010580540)  # 48/17 - 32/17 d, in Q2.29
+    for _ in range(3):
+        x += _saturate(_mul(x, (1 << 29) - _mul(half_denominator, x)) << 2)
+    return _saturate(x << 1), ACCUMULATOR_BITS - headroom
+
+
+def infer(attrs: QSoftmaxAttributes, data: TensorSpec) -> TensorSpec:
+    """Same shape, int8."""
+    return data
+
+
+def meaning(attrs: QSoftmaxAttributes, data: Array) -> Array:
+    """Row by row."""
+    table = exp_table(attrs.scale).astype(np.int64)
+    rows = data.reshape(-1, data.shape[-1]).astype(np.int64)
+    output = np.empty_like(rows)
+    for row, out in zip(rows, output, strict=True):
+        exponentials = table[row.max() - row]
+        total = numerics.rounding_divide_by_power_of_two(exponentials, ACCUMULATOR_BITS).sum()
+        scale, bits = reciprocal(int(total))
+        product = numerics.high_mul(exponentials, scale)
+        scaled = numerics.rounding_divide_by_power_of_two(product, bits + 31 - 8)
+        out[:] = scaled + OUTPUT_ZERO_POINT
+    return numerics.clamp_int8(output).reshape(data.shape)
+
+
+def kernel(attrs: QSoftmaxAttributes, data: TensorSpec) -> Kernel:
+    """Three passes over a row: largest value, sum, output."""
+    rows, depth = data.elements // data.shape[-1], data.shape[-1]
+    clamp = elementwise.clamp
+
+    @T.prim_func(s_tir=True)
+    def softmax(
+        x: T.Buffer((rows, depth), "int8"),
+        exp: T.Buffer((256,), "int32"),
+        y: T.Buffer((rows, depth), "int8"),
+    ):
+        for row in range(rows):
+            with T.sblock("row"):
+                r = T.axis.spatial(rows, row)
+                largest = T.sblock_alloc_buffer((1,), "int32")
+                total = T.sblock_alloc_buffer((1,), "int32")
+                scale = T.sblock_alloc_buffer((1,), "int32")
+                largest[0] = -128
+                for i in range(depth):
+                    largest[0] = T.max(largest[0], T.Cast("int32", x[r, i]))
+                total[0] = 0
+                for i in range(depth):
+                    total[0] = total[0] + T.call_extern(
+                        "int32", "tiny_round_shift", exp[largest[0] - T.Cast("int32", x[r, i])], 12
+                    )
+                scale[0] = T.call_extern("int32", "tiny_reciprocal", total[0])
+                for i in range(depth):
+                    y[r, i] = clamp(
+                        T.call_extern(
+                            "int32",
+                            "tiny_round_shift",
+                            T.call_extern(
+                                "int32",
+                                "tiny_high_mul",
+                                exp[largest[0] - T.Cast("int32", x[r, i])],
+                                scale[0],
+                            ),
+                            T.call_extern("int32", "tiny_reciprocal_shift", total[0]),
+                        )
+                        - 128,
+                        -128,
+                        127,
+                    )
+
+    return Kernel("softmax", softmax, (("exp", exp_table(attrs.scale)),))
+
+
+QSOFTMAX = define(Operator("tiny.qsoftmax", QSoftmaxAttributes, infer, meaning, kernel))

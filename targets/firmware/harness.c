@@ -1,0 +1,89 @@
+/*
+ * The measuring main function: runs the model once for each sample of input.bin.
+ *
+ * input.bin    the inputs of all samples, one after the other
+ * output.bin   the outputs of all samples, in the same way
+ * stats.bin    struct harness_stats
+ */
+#include "harness_io.h"
+#include "harness_model.h"
+#include "stack_meter.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { EXIT_DONE = 0, EXIT_NO_FILE = 64 };
+
+struct harness_stats {
+    int32_t return_code; /* of the model: the first that is not 0 ends the run */
+    int32_t stack_bytes; /* deepest use of the stack by the run function, -1: not measured */
+    int32_t samples;     /* run to the end */
+};
+
+static uint8_t arena[MODEL_ARENA_BYTES] __attribute__((aligned(MODEL_ARENA_ALIGN)));
+static model_context context;
+
+static bool read_sample(int32_t file)
+{
+    unsigned i;
+
+    for (i = 0; i < MODEL_INPUT_COUNT; i++) {
+        if (harness_read(file, model_input(&context, i), model_input_bytes[i]) !=
+            model_input_bytes[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void write_outputs(int32_t file)
+{
+    unsigned i;
+
+    for (i = 0; i < MODEL_OUTPUT_COUNT; i++) {
+        (void)harness_write(file, model_output(&context, i), model_output_bytes[i]);
+    }
+}
+
+/* Not inlined: what lies below this function's stack pointer is the model's. */
+static __attribute__((noinline)) void measure_run(struct harness_stats *stats)
+{
+    int32_t used;
+
+    stack_paint();
+    stats->return_code = model_run(&context);
+    used = stack_used();
+    if (used > stats->stack_bytes) {
+        stats->stack_bytes = used;
+    }
+}
+
+static void run_samples(int32_t input, int32_t output, struct harness_stats *stats)
+{
+    while (stats->return_code == 0 && read_sample(input)) {
+        measure_run(stats);
+        if (stats->return_code == 0) {
+            write_outputs(output);
+            stats->samples++;
+        }
+    }
+}
+
+int main(void)
+{
+    struct harness_stats stats = {0, -1, 0};
+    int32_t input = harness_open_input("input.bin");
+    int32_t output = harness_open_output("output.bin");
+    int32_t stats_file = harness_open_output("stats.bin");
+
+    if (input < 0 || output < 0 || stats_file < 0) {
+        return EXIT_NO_FILE;
+    }
+    stats.return_code = model_init(&context, arena, sizeof arena);
+    run_samples(input, output, &stats);
+    (void)harness_write(stats_file, &stats, sizeof stats);
+    harness_close(input);
+    harness_close(output);
+    harness_close(stats_file);
+    return EXIT_DONE;
+}

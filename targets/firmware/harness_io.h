@@ -1,0 +1,18 @@
+/* The files that the measuring harness needs, on a board or on the host. */
+#ifndef HARNESS_IO_H
+#define HARNESS_IO_H
+
+#include <stdint.h>
+#include <stddef.h>
+
+/* A handle, or -1. */
+int32_t harness_open_input(const char *name);
+int32_t harness_open_output(const char *name);
+
+/* Bytes transferred. */
+size_t harness_read(int32_t file, void *buffer, size_t size);
+size_t harness_write(int32_t file, const void *buffer, size_t size);
+
+void harness_close(int32_t file);
+
+#endif

@@ -1,0 +1,111 @@
+/* Fixed-point helpers that generated kernels use. The arithmetic is that of TensorFlow Lite's
+ * integer reference (gemmlowp), rounded twice: results are the same bits.
+ */
+#ifndef TVM_TINY_H
+#define TVM_TINY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define TINY_STATIC_ASSERT(condition, name) typedef char tiny_assert_##name[(condition) ? 1 : -1]
+
+/* Constants of the model go to a section of their own, so that reports can tell them from code. */
+#if defined(__ELF__)
+#define TINY_WEIGHTS __attribute__((section(".rodata.weights"), aligned(4)))
+#else
+#define TINY_WEIGHTS
+#endif
+
+/* Layers stay functions of their own: profilers and fault reports name them. */
+#define TINY_LAYER __attribute__((noinline))
+
+static inline int32_t tiny_max(int32_t a, int32_t b) { return a > b ? a : b; }
+
+static inline int32_t tiny_min(int32_t a, int32_t b) { return a < b ? a : b; }
+
+static inline int32_t tiny_clamp(int32_t value, int32_t low, int32_t high) {
+  return tiny_min(tiny_max(value, low), high);
+}
+
+/* (2ab + 2^31) >> 32: gemmlowp's SaturatingRoundingDoublingHighMul, a = b = INT32_MIN aside. */
+static inline int32_t tiny_high_mul(int32_t a, int32_t b) {
+  return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+}
+
+/* value / 2^exponent, halves away from zero: gemmlowp's RoundingDivideByPOT. */
+static inline int32_t tiny_round_shift(int32_t value, int32_t exponent) {
+  const int32_t half = (int32_t)((1u << exponent) >> 1);
+  const int32_t sign = exponent > 0 ? value >> 31 : 0;
+  return (value + sign + half) >> exponent;
+}
+
+/* acc * multiplier * 2^-(31 + shift), rounded twice. The compiler of the model has proved
+ * |acc| < 2^30, so that on cores with DSP instructions one multiply of the doubled accumulator
+ * yields the same: (2acc * m + 2^31) >> 32.
+ */
+static inline int32_t tiny_requantize(int32_t acc, int32_t multiplier, int32_t shift) {
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+  int32_t product;
+  __asm__("smmulr %0, %1, %2" : "=r"(product) : "r"(acc * 2), "r"(multiplier));
+#else
+  const int32_t product = tiny_high_mul(acc, multiplier);
+#endif
+  return tiny_round_shift(product, shift);
+}
+
+/* The same for a shift to either side, left when positive. */
+static inline int32_t tiny_requantize_any(int32_t acc, int32_t multiplier, int32_t shift) {
+  const int32_t left = tiny_max(shift, 0);
+  return tiny_requantize((int32_t)((uint32_t)acc << left), multiplier, tiny_max(-shift, 0));
+}
+
+/* total / count, halves away from zero. */
+static inline int32_t tiny_round_divide(int32_t total, int32_t count) {
+  return total >= 0 ? (total + count / 2) / count : (total - count / 2) / count;
+}
+
+/* round(value / scale) + zero_point as int8, halves away from zero, saturating. */
+static inline int32_t tiny_quantize(float value, float scale, int32_t zero_point) {
+  float scaled = value / scale;
+  scaled = scaled < 1024.0f ? scaled : 1024.0f; /* NaN too */
+  scaled = scaled > -1024.0f ? scaled : -1024.0f;
+  const int32_t whole = (int32_t)scaled;
+  const float rest = scaled - (float)whole; /* exact */
+  const int32_t rounded = whole + (rest >= 0.5f) - (rest <= -0.5f);
+  return tiny_clamp(rounded + zero_point, -128, 127);
+}
+
+/* Zeros before the first one of a positive value. */
+static inline int32_t tiny_leading_zeros(int32_t value) {
+  int32_t zeros = 0;
+  for (uint32_t bits = (uint32_t)value; (bits & 0x80000000u) == 0u; bits <<= 1) {
+    ++zeros;
+  }
+  return zeros;
+}
+
+/* value * 4 with saturation. */
+static inline int32_t tiny_saturating_times_4(int32_t value) {
+  return value > INT32_MAX / 4 ? INT32_MAX : value < INT32_MIN / 4 ? INT32_MIN : value * 4;
+}
+
+/* 2^k / total in Q0.31 for a sum of exponentials in Q12.19: gemmlowp's GetReciprocal, that is
+ * three steps of Newton and Raphson towards 1 / (1 + x) from 48/17 - 32/17 * d.
+ */
+static inline int32_t tiny_reciprocal(int32_t total) {
+  const uint32_t mantissa = (uint32_t)total << tiny_leading_zeros(total);
+  const int32_t half_denominator = (int32_t)((mantissa - 0x80000000u + 0x80000000u) >> 1);
+  int32_t x = 1515870810 + tiny_high_mul(half_denominator, -1010580540);
+  for (int step = 0; step < 3; ++step) {
+    const int32_t error = (1 << 29) - tiny_high_mul(half_denominator, x);
+    x += tiny_saturating_times_4(tiny_high_mul(x, error));
+  }
+  return x > INT32_MAX / 2 ? INT32_MAX : x * 2;
+}
+
+/* How far the product of an exponential and the reciprocal is to be shifted for int8 output. */
+static inline int32_t tiny_reciprocal_shift(int32_t total) {
+  return 12 - tiny_leading_zeros(total) + 31 - 8;
+}
+
+#endif /* TVM_TINY_H */
