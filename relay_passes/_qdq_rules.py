@@ -210,7 +210,7 @@ def _conv2d(walk: Walk, island: Island) -> ir.Expr | None:
     x, is_nchw = _to_nhwc(walk, data.expr, str(attrs.data_layout))
     depth = int(x.ty.shape[3])
     tail = (constant(bias), multiplier, shift)
-    if groups == depth and integers.shape[3] == 1:
+    if groups == depth > 1 and integers.shape[3] == 1:
         taps = constant(np.moveaxis(integers[..., 0], 0, -1))
         call = QDEPTHWISE_CONV2D(QDepthwiseConv2DAttributes(**scaling, **window), x, taps, *tail)
     else:
@@ -288,7 +288,8 @@ def _binary(make: Callable[..., Any], operator: Any, name: str) -> Callable[...,
         attrs = make(scales, (a.zero_point, b.zero_point, island.output.zero_point))
         low, high = island.clamp
         attrs = type(attrs)(**{**attrs.as_dict(), "clamp_min": low, "clamp_max": high})
-        return _scalar_table(operator, attrs, name, a, b) or operator(attrs, a.expr, b.expr)
+        table = _scalar_table(operator, attrs, name, a, b)
+        return operator(attrs, a.expr, b.expr) if table is None else table
 
     return rule
 

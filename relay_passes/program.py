@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,6 +82,7 @@ class _Builder:
         self.layers: list[Layer] = []
         self.names: dict[ir.Var, str] = {}
         self.result: ir.Expr = function.body.body
+        self.output_names = self._output_names()
         for parameter in function.params:
             self._define(parameter)
         for block in function.body.blocks:
@@ -88,8 +90,24 @@ class _Builder:
                 self._bind(binding.var, binding.value)
 
     def outputs(self) -> list[str]:
-        fields = self.result.fields if isinstance(self.result, relax.Tuple) else [self.result]
-        return [self.names[field] for field in fields]
+        return [self.names[field] for field in self._fields()]
+
+    def _fields(self) -> list[ir.Expr]:
+        for block in self.function.body.blocks:
+            for binding in block.bindings:
+                if isinstance(binding.value, relax.Tuple) and binding.var.same_as(self.result):
+                    return list(binding.value.fields)
+        return list(self.result.fields) if isinstance(self.result, relax.Tuple) else [self.result]
+
+    def _output_names(self) -> dict[ir.Var, str]:
+        """Outputs carry the model's own names; TVM's builder has numbered them."""
+        fields = self._fields()
+        names = [re.sub(r"\W", "_", str(n)) for n in self.attrs.get("tiny.output_names", ())]
+        names = [name if name[:1].isalpha() else f"t{name}" for name in names]
+        if len(names) != len(fields):
+            return {}
+        pairs = zip(fields, names, strict=True)
+        return {var: name for var, name in pairs if var not in set(self.function.params)}
 
     def ports(self, kind: str, tensors: list[str]) -> tuple[Port, ...]:
         names = [str(n) for n in self.attrs.get(f"tiny.{kind}_names", tensors)]
@@ -104,8 +122,8 @@ class _Builder:
 
     def _bind(self, var: ir.Var, value: ir.Expr) -> None:
         if isinstance(value, relax.Tuple):
-            self.result = value
-        elif isinstance(value, ir.Var):
+            return
+        if isinstance(value, ir.Var):
             self.names[var] = self.names[value]
         elif getattr(getattr(value, "op", None), "name", "") == "relax.reshape":
             self._define(var, storage=self.tensors[self.names[value.args[0]]].storage)
@@ -132,7 +150,7 @@ class _Builder:
         self.layers.append(Layer(output, name, tuple(inputs), output, kernel, macs))
 
     def _define(self, var: ir.Var, storage: str | None = None) -> None:
-        name = unique(var.name, self.tensors)
+        name = unique(self.output_names.get(var, var.name), self.tensors)
         self.names[var] = name
         self.tensors[name] = Tensor(name, dialect.spec_of(var), storage or name)
 

@@ -43,20 +43,24 @@ class Walk:
         self.bindings = {b.var: b.value for b in _bindings(function)}
         self.integers: dict[ir.Var, ir.Expr] = {}
         self.quantized: dict[ir.Var, Quantized] = {}
+        self.parameters: dict[ir.Var, Quantized] = {}  # of old integer variables
         self.name = ""
         self.source = str((function.attrs or {}).get("tiny.source", "relax"))
 
     def run(self) -> relax.Function:
         """The rewritten function."""
         parameters = list(self.function.params)
-        with self.builder.function("main", parameters, attrs=self.function.attrs):
+        attrs = {**dict(self.function.attrs or {}), "global_symbol": "main"}
+        with self.builder.function("main", parameters, attrs=attrs):
             with self.builder.dataflow():
                 for binding in _bindings(self.function):
                     self.name = binding.var.name
                     self._visit(binding.var, binding.value)
-                result = self.builder.emit_output(self._output(self.function.body.body))
+                result = self._output(self.function.body.body)
+                name = getattr(result, "name", "outputs")
+                result = self.builder.emit_output(result, name_hint=name)
             self.builder.emit_func_output(result)
-        return self.builder.finalize()["main"]
+        return self._with_port_parameters(self.builder.finalize()["main"])
 
     # What rules use.
 
@@ -91,10 +95,13 @@ class Walk:
         quantized = of_dequantize(value, self._new(value.args[0]))
         if quantized is not None:
             self.quantized[var] = quantized
+            self.parameters.setdefault(self._origin(value.args[0]), quantized)
         self._keep(var, value)
 
     def _visit_quantize(self, var: ir.Var, value: ir.Call) -> None:
         output = of_quantize(value)
+        if output is not None:
+            self.parameters[var] = output
         new = None if output is None else rules.quantize(self, value.args[0], output)
         if new is None:
             self._keep(var, value)
@@ -130,6 +137,26 @@ class Walk:
         attrs = DequantizeAttributes(quantized.scalar_scale, quantized.zero_point)
         self.name = expr.name
         return self.emit(DEQUANTIZE(attrs, quantized.expr))
+
+    def _origin(self, expr: ir.Expr) -> ir.Expr:
+        """The integer tensor that operators which keep scale and zero point made this from."""
+        value = self.value_of(expr)
+        while getattr(getattr(value, "op", None), "name", "") in rules.INTEGER:
+            expr = value.args[0]
+            value = self.value_of(expr)
+        return expr
+
+    def _with_port_parameters(self, function: relax.Function) -> relax.Function:
+        """Record scale and zero point of integer inputs and outputs (zero: a float port)."""
+        result = self.value_of(self.function.body.body)
+        outputs = result.fields if isinstance(result, relax.Tuple) else [self.function.body.body]
+        for kind, ports in (("input", self.function.params), ("output", outputs)):
+            known = [self.parameters.get(self._origin(port)) for port in ports]
+            scales = [0.0 if k is None else k.scalar_scale for k in known]
+            points = [0 if k is None else k.zero_point for k in known]
+            function = function.with_attr(f"tiny.{kind}_scales", scales)
+            function = function.with_attr(f"tiny.{kind}_zero_points", points)
+        return function
 
     def _new(self, expr: ir.Expr) -> ir.Expr:
         return self.integers.get(expr, expr) if isinstance(expr, ir.Var) else expr

@@ -73,22 +73,3 @@ def round_half_away(values: npt.ArrayLike) -> Array:
     magnitude = np.floor(np.abs(values))
     magnitude = magnitude + (np.abs(values) - magnitude >= 0.5)
     return np.copysign(magnitude, values)
-
-
-def check_accumulator(weight: Array, bias: Array, zero_point: int, shift: Array) -> None:
-    """Prove that no partial sum of a layer can reach 2^30, for any int8 input.
-
-    `weight` is (output channels, taps) and `bias` (output channels,), both before any folding.
-    2^30, not 2^31: the DSP form of requantisation doubles the accumulator.
-    Raises UnsupportedError naming the bound that was found.
-    """
-    low, high = INT8_MIN - zero_point, INT8_MAX - zero_point
-    magnitude = np.abs(weight.astype(np.int64)).sum(axis=1) * max(abs(low), abs(high))
-    bound = (magnitude + np.abs(bias.astype(np.int64))) << np.maximum(shift.astype(np.int64), 0)
-    if bound.size and int(bound.max()) >= 1 << 30:
-        raise UnsupportedError(
-            "a 32-bit accumulator could overflow",
-            limit="2^30",
-            found=int(bound.max()),
-            hint="quantise with smaller biases or split the layer's input channels",
-        )

@@ -13,9 +13,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import numerics, requantization
+from tvm_tiny.schedules import requantization
 from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
-from tvm_tiny.schedules.requantization import CHANNEL_TILE, RequantizeAttributes
+from tvm_tiny.schedules.requantization import CHANNEL_TILE, Epilogue, RequantizeAttributes
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
 
 
@@ -67,19 +67,19 @@ def kernel(
     shift: Array,
 ) -> Kernel:
     """Pointwise convolutions run over flat pixels; all others check each tap's row and column."""
-    numerics.check_accumulator(
-        weight.reshape(len(weight), -1), bias, attrs.input_zero_point, shift
-    )
+    taps = weight.reshape(len(weight), -1)
+    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    epilogue = Epilogue(attrs, shift, is_wide)
     per_group = len(weight) // attrs.groups
     # A tile must not straddle groups; odd group sizes fall back to one channel at a time.
     tile = CHANNEL_TILE if attrs.groups == 1 or per_group % CHANNEL_TILE == 0 else 1
     output = infer(attrs, data, weight)
     is_pointwise = weight.shape[1:3] == (1, 1) and attrs.strides == (1, 1) and attrs.groups == 1
     if is_pointwise and not attrs.is_padded:
-        function = _pointwise(attrs, data, output, shift)
+        function = _pointwise(data, output, epilogue)
         bias = requantization.fold_zero_point(bias, weight, attrs.input_zero_point)
     else:
-        function = _windowed(attrs, data, output, weight.shape, shift, tile)
+        function = _windowed(attrs, data, output, weight.shape, epilogue, tile)
     return Kernel(
         "conv2d_1x1" if is_pointwise and not attrs.is_padded else "conv2d",
         function,
@@ -87,18 +87,15 @@ def kernel(
             ("weight", requantization.interleave(weight, tile)),
             ("bias", bias.astype(np.int32)),
             ("multiplier", multiplier.astype(np.int32)),
-            ("shift", shift.astype(np.int8)),
+            epilogue.shift_constant,
         ),
     )
 
 
-def _pointwise(
-    attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, shift: Array
-) -> tirx.PrimFunc:
+def _pointwise(data: TensorSpec, output: TensorSpec, epilogue: Epilogue) -> tirx.PrimFunc:
     pixels, depth = data.elements // data.shape[-1], data.shape[-1]
     channels = output.shape[-1]
     groups, rows = -(-channels // CHANNEL_TILE), 2 if pixels % 2 == 0 else 1
-    emit, shift_of = requantization.emit, requantization.shift_of
 
     @T.prim_func(s_tir=True)
     def conv2d_1x1(
@@ -125,11 +122,11 @@ def _pointwise(
                 for i in T.unroll(rows):
                     for j in T.unroll(CHANNEL_TILE):
                         if g * CHANNEL_TILE + j < channels:
-                            y[p * rows + i, g * CHANNEL_TILE + j] = emit(
-                                attrs,
+                            y[p * rows + i, g * CHANNEL_TILE + j] = epilogue.emit(
                                 acc[i, j] + bias[g * CHANNEL_TILE + j],
-                                multiplier[g * CHANNEL_TILE + j],
-                                shift_of(shift, shift_table, g * CHANNEL_TILE + j),
+                                multiplier,
+                                shift_table,
+                                g * CHANNEL_TILE + j,
                             )
 
     return conv2d_1x1
@@ -140,7 +137,7 @@ def _windowed(
     data: TensorSpec,
     output: TensorSpec,
     weight_shape: tuple[int, ...],
-    shift: Array,
+    epilogue: Epilogue,
     tile: int,
 ) -> tirx.PrimFunc:
     batch, height, width, depth_in = data.shape
@@ -149,7 +146,6 @@ def _windowed(
     groups = -(-channels // tile)
     per_group = channels // attrs.groups
     zero_point, window = attrs.input_zero_point, WindowIndex(attrs, height, width)
-    emit, shift_of = requantization.emit, requantization.shift_of
 
     @T.prim_func(s_tir=True)
     def conv2d(
@@ -186,11 +182,8 @@ def _windowed(
                                         ) * T.Cast("int32", weight[g, ky, kx, c, j])
                 for j in T.unroll(tile):
                     if g * tile + j < channels:
-                        y[b, v, h, g * tile + j] = emit(
-                            attrs,
-                            acc[j] + bias[g * tile + j],
-                            multiplier[g * tile + j],
-                            shift_of(shift, shift_table, g * tile + j),
+                        y[b, v, h, g * tile + j] = epilogue.emit(
+                            acc[j] + bias[g * tile + j], multiplier, shift_table, g * tile + j
                         )
 
     return conv2d

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import numerics, requantization
+from tvm_tiny.schedules import requantization
 from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
 from tvm_tiny.schedules.requantization import CHANNEL_TILE, RequantizeAttributes
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
@@ -65,15 +65,14 @@ def kernel(
 ) -> Kernel:
     """Tiles of one pixel x four channels."""
     kernel_height, kernel_width, channels = weight.shape
-    numerics.check_accumulator(
-        weight.reshape(-1, channels).T, bias, attrs.input_zero_point, shift
-    )
+    taps = weight.reshape(-1, channels).T
+    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    epilogue = requantization.Epilogue(attrs, shift, is_wide)
     batch, height, width, depth = data.shape
     _, out_height, out_width, _ = infer(attrs, data, weight).shape
     tile = CHANNEL_TILE if channels % CHANNEL_TILE == 0 else 1
     per_input = channels // depth
     zero_point, window = attrs.input_zero_point, WindowIndex(attrs, height, width)
-    emit, shift_of = requantization.emit, requantization.shift_of
 
     @T.prim_func(s_tir=True)
     def depthwise_conv2d(
@@ -108,11 +107,8 @@ def kernel(
                                         - zero_point
                                     ) * T.Cast("int32", weight[ky, kx, g * tile + j])
                 for j in T.unroll(tile):
-                    y[b, v, h, g * tile + j] = emit(
-                        attrs,
-                        acc[j],
-                        multiplier[g * tile + j],
-                        shift_of(shift, shift_table, g * tile + j),
+                    y[b, v, h, g * tile + j] = epilogue.emit(
+                        acc[j], multiplier, shift_table, g * tile + j
                     )
 
     return Kernel(
@@ -122,7 +118,7 @@ def kernel(
             ("weight", weight),
             ("bias", bias.astype(np.int32)),
             ("multiplier", multiplier.astype(np.int32)),
-            ("shift", shift.astype(np.int8)),
+            epilogue.shift_constant,
         ),
     )
 

@@ -92,8 +92,7 @@ def exp_table(scale: float) -> Array:
 def reciprocal(total: int) -> tuple[int, int]:
     """(1 / total as Q0.31, bits over the unit) of a sum in Q12.19, as gemmlowp's GetReciprocal."""
     headroom = 32 - total.bit_length()
-    fraction = (total << headroom) - (1 << 31)
-    half_denominator = (fraction + INT32_MAX + 1) >> 1  # RoundingHalfSum; both are positive
+    half_denominator = total << headroom >> 1
     x = 1515870810 + _mul(half_denominator, -1010580540)  # 48/17 - 32/17 d, in Q2.29
     for _ in range(3):
         x += _saturate(_mul(x, (1 << 29) - _mul(half_denominator, x)) << 2)

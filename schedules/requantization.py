@@ -13,8 +13,10 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
+from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import numerics
 from tvm_tiny.schedules.dialect import Array, Attributes
+from tvm_tiny.schedules.elementwise import clamp
 
 CHANNEL_TILE = 4  # output channels that share each loaded activation
 
@@ -33,6 +35,52 @@ def apply(acc: Array, multiplier: Array, shift: Array, attrs: RequantizeAttribut
     """The meaning: int8 from accumulators whose last axis is the channels."""
     scaled = numerics.requantize(acc, multiplier, shift) + attrs.output_zero_point
     return numerics.clamp_int8(scaled, attrs.clamp_min, attrs.clamp_max)
+
+
+def bounded_bias(
+    taps: Array, bias: Array, multiplier: Array, shift: Array, attrs: RequantizeAttributes
+) -> tuple[Array, bool]:
+    """Prove that no sum of a layer overflows, for any int8 input; taps are (channels, taps).
+
+    Returns the bias and whether sums need the wide requantisation: the DSP form doubles the
+    accumulator and stops at 2^30. Dead channels of pruned models carry biases beyond that; such a
+    bias is brought inside where every output of its channel provably stays the same.
+    Raises UnsupportedError where a sum can reach 2^31.
+    """
+    for limit in (1 << 30, 1 << 31):
+        bounded, refused = _bring_inside(limit, taps, bias, multiplier, shift, attrs)
+        if not np.any(refused):
+            return bounded.astype(np.int32), limit > 1 << 30
+    raise UnsupportedError(
+        "a 32-bit accumulator could overflow",
+        where=f"channel {int(np.argmax(refused))}",
+        limit="2^31",
+        hint="quantise with smaller biases or split the layer's input channels",
+    )
+
+
+def _bring_inside(
+    limit: int,
+    taps: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+    attrs: RequantizeAttributes,
+) -> tuple[Array, Array]:
+    """Biases moved inside the limit, and which channels that would change."""
+    zero_point = attrs.input_zero_point
+    reach = max(numerics.INT8_MAX - zero_point, zero_point - numerics.INT8_MIN)
+    magnitude = np.abs(taps.astype(np.int64)).sum(axis=1) * reach
+    room = ((limit - 1) >> np.maximum(shift.astype(np.int64), 0)) - magnitude
+    bias = bias.astype(np.int64)
+    bounded = np.clip(bias, np.minimum(-room, 0), np.maximum(room, 0))
+    ends = [
+        apply(value + end, multiplier, shift, attrs)
+        for value in (bias, bounded)
+        for end in (-magnitude, magnitude)
+    ]
+    is_same = np.logical_and.reduce([end == ends[0] for end in ends])
+    return bounded, (room < 0) | ((bounded != bias) & ~is_same)
 
 
 def pad_channels(values: Array, tile: int) -> Array:
@@ -54,28 +102,39 @@ def fold_zero_point(bias: Array, taps: Array, zero_point: int) -> Array:
     return (bias.astype(np.int64) - zero_point * total).astype(np.int32)
 
 
-def common_shift(shift: Array) -> int | None:
-    """The shift that all channels share, or None."""
-    return int(shift[0]) if np.all(shift == shift[0]) else None
+@dataclass(frozen=True)
+class Epilogue:
+    """TIR of `apply`: what a kernel does with each finished accumulator."""
 
+    attrs: RequantizeAttributes
+    shift: Array
+    is_wide: bool
 
-def emit(
-    attrs: RequantizeAttributes, acc: tirx.Expr, multiplier: tirx.Expr, shift: tirx.Expr | int
-) -> tirx.Expr:
-    """TIR of `apply` for one accumulator."""
-    scaled = _scale(acc, multiplier, shift)
-    shifted = scaled + attrs.output_zero_point
-    clamped = T.call_extern("int32", "tiny_clamp", shifted, attrs.clamp_min, attrs.clamp_max)
-    return T.Cast("int8", clamped)
+    def emit(
+        self,
+        acc: tirx.Expr,
+        multiplier: tirx.Buffer,
+        shift_table: tirx.Buffer,
+        channel: tirx.Expr,
+    ) -> tirx.Expr:
+        """int8 of one channel's accumulator."""
+        scaled = self._scale(acc, multiplier[channel], shift_table, channel)
+        return clamp(
+            scaled + self.attrs.output_zero_point, self.attrs.clamp_min, self.attrs.clamp_max
+        )
 
+    @property
+    def shift_constant(self) -> tuple[str, Array]:
+        """The kernel's shift table: to the right where all are, else as given."""
+        is_right = bool(np.all(self.shift <= 0))
+        return ("shift", (-self.shift if is_right else self.shift).astype(np.int8))
 
-def _scale(acc: tirx.Expr, multiplier: tirx.Expr, shift: tirx.Expr | int) -> tirx.Expr:
-    if isinstance(shift, int) and shift <= 0:
-        return T.call_extern("int32", "tiny_requantize", acc, multiplier, -shift)
-    return T.call_extern("int32", "tiny_requantize_any", acc, multiplier, shift)
-
-
-def shift_of(shift: Array, table: tirx.Buffer, channel: tirx.Expr) -> tirx.Expr | int:
-    """The common shift as a number, else a load from the kernel's shift table."""
-    common = common_shift(shift)
-    return T.Cast("int32", table[channel]) if common is None else common
+    def _scale(
+        self, acc: tirx.Expr, multiplier: tirx.Expr, table: tirx.Buffer, channel: tirx.Expr
+    ) -> tirx.Expr:
+        name = "tiny_requantize_wide" if self.is_wide else "tiny_requantize"
+        _, shifts = self.shift_constant
+        is_common = np.all(shifts == shifts[0])
+        shift = int(shifts[0]) if is_common else T.Cast("int32", table[channel])
+        name = name if np.all(self.shift <= 0) else f"{name}_any"
+        return T.call_extern("int32", name, acc, multiplier, shift)

@@ -121,10 +121,8 @@ def decode(text: str, kind: type[Description], where: str) -> Description:
 
 
 def _load_folder(folder: str, kind: type[Description]) -> dict[str, Description]:
-    files = sorted(
-        (entry for entry in resources.files(__package__).joinpath(folder).iterdir()),
-        key=lambda entry: entry.name,
-    )
+    entries = resources.files(__package__).joinpath(folder).iterdir()
+    files = sorted(entries, key=lambda entry: entry.name)
     return {
         file.name.removesuffix(".toml"): decode(file.read_text("utf-8"), kind, file.name)
         for file in files

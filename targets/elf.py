@@ -12,6 +12,7 @@ from elftools.elf.elffile import ELFFile
 _WEIGHTS = ".weights"
 _SUPPORT = ".support"
 _STACK = ".stack"
+_RAM = (_STACK, ".data", ".bss")
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def measure(path: Path) -> Sizes:
     return Sizes(
         flash_code_bytes=flash - weights,
         flash_weights_bytes=weights,
-        sram_bytes=sum(section.size for section in sections if section.writable),
+        sram_bytes=sum(section.size for section in sections if section.name in _RAM),
         stack_bytes=size_of(sections, _STACK),
         support_bytes=size_of(sections, _SUPPORT),
     )

@@ -29,8 +29,9 @@ _FIRMWARE_FLAGS = (
     "-fno-unwind-tables",
     "-fno-asynchronous-unwind-tables",
 )
-# The harness is the same in every build, whatever the model is compiled with.
-_SUPPORT_OPTIMIZATION = ("-Os",)
+# The harness is the same in every build, whatever the model is compiled with. Its loops stay loops:
+# memcpy and the like would add library code to images whose model does not need it.
+_SUPPORT_OPTIMIZATION = ("-Os", "-fno-tree-loop-distribute-patterns")
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,11 @@ class Layout:
         """The RAM that the model's and the fault handlers' stack take."""
         return self.stack_bytes + FAULT_STACK_BYTES
 
+    @property
+    def flash_bytes(self) -> int:
+        """All Flash, a separate memory for vectors included."""
+        return self.flash.length + (self.vectors.length if self.vectors else 0)
+
 
 def layout_for(target: Target, stack_bytes: int | None = None) -> Layout:
     """The target's memories under its limits; the stack's default size is the board's."""
@@ -83,7 +88,7 @@ def check_fits(layout: Layout, objects: Sequence[Path]) -> None:
     if ram + layout.stacks_bytes > layout.ram.length:
         _refuse(layout, "SRAM", layout.ram.length, ram + layout.stacks_bytes)
     if weights > layout.flash.length:
-        _refuse(layout, "Flash", layout.flash.length, weights)
+        _refuse(layout, "Flash", layout.flash_bytes, weights)
 
 
 def link(
@@ -105,6 +110,7 @@ _LINK_FLAGS = (
     "--specs=nano.specs",
     "-Wl,--gc-sections",
     "-Wl,--build-id=none",
+    "-Wl,--strip-debug",  # the C library's own debug sections hold its builder's paths
     "-Wl,--no-warn-rwx-segments",
     "-Tfirmware.ld",
 )
@@ -117,7 +123,7 @@ def _explain_overflow(layout: Layout, error: CompileError) -> NoReturn:
     region, excess = overflow[1], int(overflow[2])
     if region == "RAM":
         _refuse(layout, "SRAM", layout.ram.length, layout.ram.length + excess)
-    _refuse(layout, "Flash", layout.flash.length, layout.flash.length + excess)
+    _refuse(layout, "Flash", layout.flash_bytes, layout.flash_bytes + excess)
 
 
 def _refuse(layout: Layout, memory: str, limit: int, found: int) -> NoReturn:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tvm_tiny.errors import FaultError, HangError, MissingToolError, TargetError
+from tvm_tiny.errors import FaultError, HangError, MissingToolError, TargetError, TinyError
 from tvm_tiny.targets.board import Emulator
 from tvm_tiny.targets.elf import read_functions, symbolise
 from tvm_tiny.targets.fault import (
@@ -134,14 +134,20 @@ def _wait(process: subprocess.Popen[str], timeout_s: float) -> tuple[int | None,
     return None, message
 
 
-def _explain(job: _Job, target: Target, ending: _Ending) -> FaultError | HangError:
+def _explain(job: _Job, target: Target, ending: _Ending) -> TinyError:
     if ending.exit_code is None:
         return _hang_error(job, ending)
+    if "plugin" in ending.message:
+        return MissingToolError(
+            "this emulator cannot load the counting plugin, which is written for QEMU 7.2",
+            where="qemu-system-arm",
+            hint=ending.message.splitlines()[0],
+        )
     if ending.fault and ending.exit_code == FAULT_EXIT_CODE + ending.fault.exception:
         return _fault_error(job, target, ending.fault)
     return FaultError(
         f"the emulator ended with code {ending.exit_code}",
-        where=_where_it_ended(job)[0],
+        where=_where_it_ended(job)[0] or job.elf.name,
         hint=ending.message.splitlines()[0] if ending.message else "",
     )
 

@@ -69,7 +69,7 @@ def compile_sources(
 
 
 def _compile(compiler: str, name: str, directory: Path, flags: Sequence[str]) -> str:
-    output = str(PurePosixPath(name).with_suffix(".o"))
+    output = f"{name}.o"
     run_tool([compiler, *flags, "-c", name, "-o", output], directory, name)
     return output
 

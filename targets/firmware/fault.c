@@ -35,7 +35,10 @@ static void read_status(struct fault_report *report)
     report->mmfar = SCB_MMFAR;
     report->bfar = SCB_BFAR;
 #else
-    (void)report;
+    report->cfsr = 0;
+    report->hfsr = 0;
+    report->mmfar = 0;
+    report->bfar = 0;
 #endif
 }
 
@@ -51,16 +54,16 @@ void fault_report_and_exit(const uint32_t *main_stack, const uint32_t *process_s
 {
     const uint32_t *frame =
         (exc_return & EXC_RETURN_PROCESS_STACK) != 0 ? process_stack : main_stack;
-    struct fault_report report = {0, 0, 0, 0, 0, 0, 0, 0};
+    struct fault_report report;
+    bool readable;
     int32_t file;
 
     report.exception = exception_number();
     report.sp = (uint32_t)(uintptr_t)frame;
     read_status(&report);
-    if (frame_is_readable(frame, report.cfsr)) {
-        report.pc = frame[FRAME_PC];
-        report.lr = frame[FRAME_LR];
-    }
+    readable = frame_is_readable(frame, report.cfsr);
+    report.pc = readable ? frame[FRAME_PC] : 0;
+    report.lr = readable ? frame[FRAME_LR] : 0;
     file = semihosting_open("fault.bin", SEMIHOSTING_WRITE);
     (void)semihosting_write(file, &report, sizeof report);
     semihosting_close(file);

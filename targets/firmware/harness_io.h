@@ -2,8 +2,8 @@
 #ifndef HARNESS_IO_H
 #define HARNESS_IO_H
 
-#include <stdint.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* A handle, or -1. */
 int32_t harness_open_input(const char *name);

@@ -1,7 +1,5 @@
 #include "semihosting.h"
 
-#include <string.h>
-
 enum operation {
     SYS_OPEN = 0x01,
     SYS_CLOSE = 0x02,
@@ -21,10 +19,19 @@ static int32_t call_host(enum operation operation, const uint32_t *arguments)
     return r0;
 }
 
+static uint32_t length_of(const char *text)
+{
+    uint32_t length = 0;
+
+    while (text[length] != '\0') {
+        length++;
+    }
+    return length;
+}
+
 int32_t semihosting_open(const char *name, enum semihosting_mode mode)
 {
-    const uint32_t arguments[] = {(uint32_t)(uintptr_t)name, (uint32_t)mode,
-                                  (uint32_t)strlen(name)};
+    const uint32_t arguments[] = {(uint32_t)(uintptr_t)name, (uint32_t)mode, length_of(name)};
 
     return call_host(SYS_OPEN, arguments);
 }

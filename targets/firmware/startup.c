@@ -10,15 +10,14 @@
 #include "semihosting.h"
 #include "system_registers.h"
 
-#include <stddef.h>
 #include <stdint.h>
-#include <string.h>
 
 /* from the linker script */
 extern uint32_t __stack_top[];
 extern uint32_t __fault_stack_top[];
-extern uint8_t __data_load[], __data_start[], __data_end[];
-extern uint8_t __bss_start[], __bss_end[];
+extern const uint32_t __data_load[];
+extern uint32_t __data_start[], __data_end[];
+extern uint32_t __bss_start[], __bss_end[];
 
 int main(void);
 void Reset_Handler(void);
@@ -61,8 +60,15 @@ static void enable_mpu(void)
 
 static void initialise_memory(void)
 {
-    memcpy(__data_start, __data_load, (size_t)(__data_end - __data_start));
-    memset(__bss_start, 0, (size_t)(__bss_end - __bss_start));
+    const uint32_t *source = __data_load;
+    uint32_t *word;
+
+    for (word = __data_start; word < __data_end; word++) {
+        *word = *source++;
+    }
+    for (word = __bss_start; word < __bss_end; word++) {
+        *word = 0;
+    }
 }
 
 void system_start(void)

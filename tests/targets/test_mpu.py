@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ def test_cover_is_exact_disjoint_and_made_of_legal_blocks(first: int, length: in
     blocks = cover(start, end, most=64)
     edges = [(block.start, block.end) for block in blocks]
     assert edges[0][0] == start and edges[-1][1] == end
-    assert all(left[1] == right[0] for left, right in zip(edges, edges[1:], strict=False))
+    assert all(left[1] == right[0] for left, right in pairwise(edges))
     for block in blocks:
         assert block.base % (1 << block.log2) == 0
         assert 5 <= block.log2 <= 32

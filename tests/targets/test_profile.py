@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 
@@ -19,7 +19,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 def test_ranges_do_not_overlap_and_cover_each_owner(image: Image) -> None:
     spans = sorted((low, high) for _, low, high in image.profile.ranges)
-    assert all(left[1] <= right[0] for left, right in zip(spans, spans[1:], strict=False))
+    assert all(left[1] <= right[0] for left, right in pairwise(spans))
     assert {owner for owner, _, _ in image.profile.ranges} == set(range(5))
 
 

@@ -65,7 +65,7 @@ class CPrinter:
         self.function = function
         self.names: dict[Any, str] = {}
         self.taken: set[str] = set()
-        self.aliases: dict[Any, str] = {}
+        self.scalars: set[str] = set()  # buffers of one element, printed as plain variables
         self.lines: list[str] = []
         for parameter in function.params:
             self._name(parameter)
@@ -90,7 +90,7 @@ class CPrinter:
             for i, p in enumerate(self.function.params)
             if used[i]
         ]
-        head = f"static void {name}("
+        head = f"void {name}("
         one_line = head + ", ".join(parameters) + ")"
         if len(one_line) <= 98:
             return one_line
@@ -144,7 +144,11 @@ class CPrinter:
         size = 1
         for extent in buffer.shape:
             size *= int(extent)
-        self._line(f"{c_type(buffer.dtype)} {self._name(buffer)}[{size}];", depth)
+        name = self._name(buffer)
+        if size == 1:
+            self.scalars.add(name)
+        extent_text = "" if size == 1 else f"[{size}]"
+        self._line(f"{c_type(buffer.dtype)} {name}{extent_text};", depth)
 
     def _print_declbuffer(self, node: Any, depth: int) -> None:
         source = node.data
@@ -240,6 +244,8 @@ class CPrinter:
 
     def _element(self, buffer: Any, indices: Sequence[Any]) -> str:
         (index,) = indices
+        if self._buffer_name(buffer) in self.scalars:
+            return self._buffer_name(buffer)
         return f"{self._buffer_name(buffer)}[{self._expr(index)}]"
 
     def _buffer_name(self, buffer: Any) -> str:

@@ -97,7 +97,9 @@ def _input_names(graph: OnnxGraph) -> list[str]:
 
 def constants(graph: OnnxGraph) -> Problems:
     """Find weights that are not numbers, or have dimensions of 0."""
-    may_be_infinite = {name for node in graph.nodes if node.op_type == "Clip" for name in node.input}
+    may_be_infinite = {
+        name for node in graph.nodes if node.op_type == "Clip" for name in node.input
+    }
     for name, value in graph.constants.items():
         is_float = value.dtype.kind == "f"
         bad = np.isnan(value) if name in may_be_infinite and is_float else None

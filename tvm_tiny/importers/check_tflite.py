@@ -203,6 +203,11 @@ def options(file: TfliteFile) -> Problems:
         wanted = OPTIONS.get(operator.name)
         if wanted is None:
             continue
+        if operator.options is None and operator.options_name == "NONE":
+            # an absent table means the defaults, which are 0: fine unless 0 is not allowed
+            if wanted in POSITIVE_OPTIONS or operator.name in ("SOFTMAX", "FULLY_CONNECTED"):
+                yield Problem(operator.where, f"its {wanted} are missing")
+            continue
         if operator.options is None or operator.options_name != wanted:
             yield Problem(operator.where, f"options are {operator.options_name}, not {wanted}")
             continue
@@ -290,7 +295,9 @@ def quantised_types(file: TfliteFile) -> Problems:
                 yield Problem(operator.where, f"{tensor.where} is {tensor.dtype} without a scale")
             elif tensor.is_quantised and tensor.dtype != "int8" and operator.name != "QUANTIZE":
                 hint = "convert with int8 quantisation"
-                yield Problem(operator.where, f"{tensor.where} is quantised to {tensor.dtype}", hint)
+                yield Problem(
+                    operator.where, f"{tensor.where} is quantised to {tensor.dtype}", hint
+                )
         if operator.name in WEIGHTED and len({part.dtype for part in parts[:2]}) > 1:
             yield Problem(
                 operator.where,
@@ -317,7 +324,9 @@ def softmax_beta(file: TfliteFile) -> Problems:
     """Find a softmax that is not the plain one."""
     for operator in file.operators:
         if operator.name == "SOFTMAX" and operator.options and operator.options.Beta() != 1.0:
-            yield Problem(operator.where, f"beta is {operator.options.Beta()}", "only 1 is supported")
+            yield Problem(
+                operator.where, f"beta is {operator.options.Beta()}", "only 1 is supported"
+            )
 
 
 STAGES: tuple[tuple[tuple[Check, ...], tuple[Check, ...]], ...] = (

@@ -51,9 +51,17 @@ def fold(call: ir.Expr, definitions: Definitions) -> ir.Expr:
         return constant(constant_value(call.args[0]).astype(str(call.attrs.dtype)))
     if name in ("relax.quantize", "relax.dequantize"):
         return _plain_parameters(call)
+    if name == "relax.clip":
+        return _plain_bounds(call)
     if name not in LAYOUT_CHANGES:
         return call
     return _fold_layout(call, definitions.get(call.args[0], call.args[0]))
+
+
+def _plain_bounds(call: ir.Call) -> ir.Expr:
+    """Write clip bounds in one way: integers for integers, else floats."""
+    kind = int if "int" in str(call.args[0].ty.dtype) else float
+    return relax.op.clip(call.args[0], *(kind(bound.value) for bound in call.args[1:]))
 
 
 def _plain_parameters(call: ir.Call) -> ir.Expr:

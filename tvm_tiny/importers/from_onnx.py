@@ -15,7 +15,7 @@ from tvm.relax.frontend.onnx.onnx_frontend import ONNXGraphImporter
 from tvm_tiny.errors import Problem
 from tvm_tiny.importers.canonical import Signature, canonicalise
 from tvm_tiny.importers.check_onnx import check_graph, check_model
-from tvm_tiny.importers.forms import hard_swish
+from tvm_tiny.importers.forms import clip, hard_swish
 from tvm_tiny.importers.onnx_graph import OnnxGraph, attributes, label
 from tvm_tiny.importers.onnx_prepare import (
     fix_batch,
@@ -76,7 +76,7 @@ def _convert(graph: OnnxGraph) -> tvm.IRModule:
     return canonicalise(module, importer.names, signature)
 
 
-class TinyGraphImporter(ONNXGraphImporter):  # type: ignore[misc]
+class TinyGraphImporter(ONNXGraphImporter):
     """TVM's importer, emitting each result under its name and noting every failure."""
 
     def __init__(self, graph: OnnxGraph) -> None:
@@ -140,7 +140,7 @@ def _scalar(value: Any, default: float) -> float:
 def _clip(node: onnx.NodeProto, inputs: list[Any]) -> relax.Expr:
     low, high, *_ = [*inputs[1:], None, None]
     lowest, highest = _scalar(low, float("-inf")), _scalar(high, float("inf"))
-    return relax.op.clip(inputs[0], lowest, highest)
+    return clip(inputs[0], lowest, highest)
 
 
 def _hard_swish(node: onnx.NodeProto, inputs: list[Any]) -> relax.Expr:
@@ -150,7 +150,7 @@ def _hard_swish(node: onnx.NodeProto, inputs: list[Any]) -> relax.Expr:
 def _pad(node: onnx.NodeProto, inputs: list[Any]) -> relax.Expr:
     """Constant padding as relax.nn.pad, which takes the pairs of each dimension in turn."""
     mode = attributes(node).get("mode", b"constant").decode()
-    if mode not in ("constant", "reflect") or len(inputs) > 3 and inputs[3] is not None:
+    if mode not in ("constant", "reflect") or any(part is not None for part in inputs[3:]):
         raise NotImplementedError(f"padding mode {mode}, or with axes")
     if not isinstance(inputs[1], ir.GenericConst):
         raise NotImplementedError("padding that is not constant")

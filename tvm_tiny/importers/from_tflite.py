@@ -9,13 +9,14 @@ from tvm_tiny.importers.canonical import Signature, canonicalise
 from tvm_tiny.importers.check_tflite import check_tflite
 from tvm_tiny.importers.problems import foreign_errors, raise_problems
 from tvm_tiny.importers.tflite_converter import TinyOperatorConverter
-from tvm_tiny.importers.tflite_reader import TfliteFile, read_tflite
+from tvm_tiny.importers.tflite_reader import TfliteFile, read_tflite, reading
 
 
 def from_tflite(data: bytes) -> tvm.IRModule:
     """Import a TFLite file's bytes."""
     file = read_tflite(data)
-    check_tflite(file)
+    with reading():
+        check_tflite(file)
     with foreign_errors("the TFLite model", "model"):
         return _convert(file)
 
@@ -28,10 +29,10 @@ def _convert(file: TfliteFile) -> tvm.IRModule:
     with builder.function("main", parameters):
         with builder.dataflow():
             converter.convert_all()
-            raise_problems("the TFLite model", converter.broken, converter.unsupported)
             outputs = [converter.get_expr(index) for index in file.outputs]
             result = builder.emit_output(outputs[0] if len(outputs) == 1 else relax.Tuple(outputs))
         builder.emit_func_output(result)
+    raise_problems("the TFLite model", converter.broken, converter.unsupported)
     names = {
         value: file.tensors[index].name
         for index, value in converter.values.items()

@@ -5,6 +5,7 @@ Import this module only where torch is needed: it is an optional package.
 
 from __future__ import annotations
 
+import importlib
 import io
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,15 +20,17 @@ from tvm.relax.frontend.torch.exported_program_translator import ExportedProgram
 
 from tvm_tiny.errors import Problem
 from tvm_tiny.importers.canonical import Signature, canonicalise
-from tvm_tiny.importers.forms import hard_swish
+from tvm_tiny.importers.forms import batch_norm, hard_swish
 from tvm_tiny.importers.problems import foreign_errors, raise_problems
 
 WHAT = "the PyTorch model"
-Converter = Callable[[fx.Node, ExportedProgramImporter], relax.Var]
+Converter = Callable[[fx.Node, ExportedProgramImporter], relax.Expr]
 
 
 def parse_torch(data: bytes) -> torch.export.ExportedProgram:
     """Read the bytes of a file that torch.export.save wrote."""
+    # registers the operators of quantised programs, without which they cannot be loaded
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
     with foreign_errors(WHAT, "file"):
         return torch.export.load(io.BytesIO(data))
 
@@ -36,10 +39,15 @@ def from_torch(program: torch.export.ExportedProgram) -> tvm.IRModule:
     """Import an exported program; its parameters become constants."""
     raise_problems(WHAT, unsupported=[*_bad_inputs(program), *_bad_outputs(program)])
     with foreign_errors(WHAT, "model"):
-        if _unknown_operators(program):
-            program = program.run_decompositions()
-        raise_problems(WHAT, unsupported=list(_unknown_operators(program)))
+        program = program.run_decompositions(_decompositions())
+        raise_problems(WHAT, unsupported=_unknown_operators(program))
         return _convert(program)
+
+
+def _decompositions() -> dict[Any, Any]:
+    """Return torch's table to core ATen operators, less those with a simple Relax form here."""
+    table = torch.export.default_decompositions()
+    return {operator: rule for operator, rule in table.items() if str(operator) not in KEPT}
 
 
 def _convert(program: torch.export.ExportedProgram) -> tvm.IRModule:
@@ -166,8 +174,11 @@ def _adaptive_average(node: fx.Node, importer: ExportedProgramImporter) -> relax
     return importer.block_builder.emit(result)
 
 
-def _dropout(node: fx.Node, importer: ExportedProgramImporter) -> relax.Var:
-    return importer.env[node.args[0]]
+def _batch_norm(node: fx.Node, importer: ExportedProgramImporter) -> relax.Tuple:
+    """Multiply and add, with a factor and an offset that fold into constants."""
+    value, *parameters = (None if p is None else importer.env[p] for p in node.args[:5])
+    result = batch_norm(value, *parameters, epsilon=float(node.args[6]))
+    return relax.Tuple([importer.block_builder.emit(result)])
 
 
 CONVERTERS: dict[str, Converter] = {
@@ -179,5 +190,12 @@ CONVERTERS: dict[str, Converter] = {
     "dequantize_per_channel.default": _dequantize,
     "hardswish.default": _hard_swish,
     "adaptive_avg_pool2d.default": _adaptive_average,
-    "dropout.default": _dropout,
+    "_native_batch_norm_legit_no_training.default": _batch_norm,
 }
+KEPT = frozenset(
+    f"aten.{name}"
+    for name in """adaptive_avg_pool2d.default avg_pool2d.default conv2d.default
+    flatten.using_ints hardsigmoid.default hardswish.default hardtanh.default leaky_relu.default
+    linear.default max_pool2d.default pad.default relu6.default silu.default
+    softmax.int""".split()
+)

@@ -29,7 +29,7 @@ def identifier(name: str) -> str:
 
 
 class Namer:
-    """Hands out identifiers, each once; case-insensitive, so that file names may be made of them."""
+    """Hands out identifiers, each once; two never differ in case only, so they can name files."""
 
     def __init__(self) -> None:
         """Start with no name taken."""

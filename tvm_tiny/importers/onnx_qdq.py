@@ -92,9 +92,7 @@ class _Rewrite:
         self.graph, self.node, self.layout = graph, node, _layout(node)
         self.name = node.output[0]
         self.attributes = {
-            key: value
-            for key, value in attributes(node).items()
-            if key not in self.layout.dropped
+            key: value for key, value in attributes(node).items() if key not in self.layout.dropped
         }
 
     def nodes(self) -> list[onnx.NodeProto]:
@@ -130,7 +128,9 @@ class _Rewrite:
         place = self.layout.bias
         if place is None or place >= len(self.node.input) or not self.node.input[place]:
             return None
-        scales = [self.graph.constants[self.node.input[triple[1]]] for triple in self.layout.operands]
+        scales = [
+            self.graph.constants[self.node.input[triple[1]]] for triple in self.layout.operands
+        ]
         scale = (scales[0] * scales[1] * self.attributes.get("alpha", 1.0)).astype(np.float32)
         scale = scale.reshape(()) if scale.size == 1 else scale
         constant = self.graph.add_constant(f"{self.name}_bias_scale", scale)

@@ -21,7 +21,9 @@ def reason_of(error: BaseException) -> str:
     """Return the line of an exception that says what is wrong, without TVM's C++ frames."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("File ", "Traceback", "^", "#"))]
-    text = (telling or [type(error).__name__])[-1]
+    if isinstance(error, tvm.TVMError):
+        telling = telling[-1:]
+    text = " ".join(telling) or type(error).__name__
     return text if len(text) <= MAX_REASON else text[:MAX_REASON] + "..."
 
 

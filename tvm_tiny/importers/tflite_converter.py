@@ -21,6 +21,7 @@ from tvm.relax.frontend.tflite.tflite_frontend import (
 )
 
 from tvm_tiny.errors import Problem
+from tvm_tiny.importers.constants import is_call
 from tvm_tiny.importers.forms import hard_swish
 from tvm_tiny.importers.problems import UNSUPPORTED, reason_of
 from tvm_tiny.importers.tflite_reader import TfliteFile, TfliteOperator
@@ -61,12 +62,23 @@ class TinyOperatorConverter(OperatorConverter):
         convert = self.convert_map.get(operator.name)
         if convert is None:
             raise NotImplementedError("the operator is not supported")
-        result = self.bb.emit(convert(op=self.subgraph.Operators(operator.index)))
+        result = self._without_reshape(convert(op=self.subgraph.Operators(operator.index)))
+        result = self.bb.emit(result)
         many = isinstance(result.ty, relax.TupleType)
-        parts = [self.bb.emit(result[i]) for i in range(len(result.ty.fields))] if many else [result]
+        parts = (
+            [self.bb.emit(result[i]) for i in range(len(result.ty.fields))] if many else [result]
+        )
         for index, part in zip(operator.outputs, parts, strict=True):
             self._check_type(index, part)
             self.values[index] = part
+
+    def _without_reshape(self, result: relax.Expr) -> relax.Expr:
+        """Drop a reshape to the same shape, which TVM puts behind slices."""
+        if not is_call(result, "relax.reshape"):
+            return result
+        value = self.bb.normalize(result.args[0])
+        is_same = list(value.ty.shape) == list(self.bb.normalize(result).ty.shape)
+        return value if is_same and not isinstance(value, relax.Var) else result
 
     def _check_type(self, index: int, value: relax.Expr) -> None:
         tensor = self.file.tensors[index]
@@ -165,9 +177,14 @@ class TinyOperatorConverter(OperatorConverter):
 
     def _options(self, op: Any, kind: Callable[[], Any]) -> Any:
         options, table = kind(), op.BuiltinOptions()
-        if table is not None:
-            options.Init(table.Bytes, table.Pos)
+        options.Init(table.Bytes, table.Pos)
         return options
+
+    def _activation(self, op: Any, kind: Callable[[], Any] | None) -> int:
+        """Return the fused activation; operators without options, or absent ones, have none."""
+        if not hasattr(kind, "FusedActivationFunction") or op.BuiltinOptions() is None:
+            return 0
+        return int(self._options(op, cast(Any, kind)).FusedActivationFunction())
 
     # --- operators --------------------------------------------------------------------------
 
@@ -176,9 +193,7 @@ class TinyOperatorConverter(OperatorConverter):
     ) -> relax.Expr:
         """Convert two-input operators; TVM clips before the quantize, TFLite after."""
         options_kind = getattr(tflite, f"{self.get_op_code_str(op).title()}Options", None)
-        is_fused = hasattr(options_kind, "FusedActivationFunction")
-        options = self._options(op, options_kind) if is_fused else None
-        activation = options.FusedActivationFunction() if options else 0
+        activation = self._activation(op, options_kind)
         left, right = self.get_input_tensors(op)
         result = relax_op(self._real(left), self._real(right))
         if comparison_op:
@@ -262,9 +277,7 @@ class TinyOperatorConverter(OperatorConverter):
         result = hard_swish(self._real(self.get_input_tensors(op)[0]))
         return self._activate(result, 0, self.get_output_tensors(op)[0])
 
-    def _bias(
-        self, bias: TensorWrapper, data: TensorWrapper, weights: TensorWrapper
-    ) -> relax.Expr:
+    def _bias(self, bias: TensorWrapper, data: TensorWrapper, weights: TensorWrapper) -> relax.Expr:
         """Return the real bias; without a scale of its own it has the product of the others."""
         if not data.qnn_params or bias.qnn_params:
             return self._real(bias)

@@ -7,7 +7,8 @@ over billions of elements. All of that ends here.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,11 +106,18 @@ def read_tflite(data: bytes) -> TfliteFile:
     """Read a file's first subgraph; a broken file is a ModelError."""
     if data[4:8] != IDENTIFIER:
         raise ModelError("not a TFLite file", found=data[4:8], limit=IDENTIFIER)
-    try:
+    with reading():
         return _read(data)
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Turn what FlatBuffers raises on a broken file into a ModelError."""
+    try:
+        yield
     except READ_ERRORS as error:
         problem = Problem("file", f"it is truncated or its offsets are wrong ({error})")
-        raise ModelError("the TFLite file is broken", problems=[problem]) from error
+        raise ModelError("the TFLite model is broken", problems=[problem]) from error
 
 
 def _read(data: bytes) -> TfliteFile:
@@ -123,7 +131,9 @@ def _read(data: bytes) -> TfliteFile:
         subgraph=subgraph,
         subgraph_count=count,
         buffer_count=_bounded("buffers", root.BuffersLength()),
-        tensors=_read_all("tensors", subgraph.TensorsLength(), lambda i: _tensor(root, subgraph, i)),
+        tensors=_read_all(
+            "tensors", subgraph.TensorsLength(), lambda i: _tensor(root, subgraph, i)
+        ),
         operators=_read_all(
             "operators", subgraph.OperatorsLength(), lambda i: _operator(root, subgraph, i)
         ),

@@ -17,7 +17,11 @@
 #endif
 
 /* Layers stay functions of their own: profilers and fault reports name them. */
+#if defined(__GNUC__) && !defined(__clang__)
+#define TINY_LAYER __attribute__((noinline, noclone))
+#else
 #define TINY_LAYER __attribute__((noinline))
+#endif
 
 static inline int32_t tiny_max(int32_t a, int32_t b) { return a > b ? a : b; }
 
@@ -34,9 +38,9 @@ static inline int32_t tiny_high_mul(int32_t a, int32_t b) {
 
 /* value / 2^exponent, halves away from zero: gemmlowp's RoundingDivideByPOT. */
 static inline int32_t tiny_round_shift(int32_t value, int32_t exponent) {
-  const int32_t half = (int32_t)((1u << exponent) >> 1);
-  const int32_t sign = exponent > 0 ? value >> 31 : 0;
-  return (value + sign + half) >> exponent;
+  const int32_t mask = (int32_t)((1u << exponent) - 1u);
+  const int32_t threshold = (mask >> 1) + (value < 0);
+  return (value >> exponent) + ((value & mask) > threshold);
 }
 
 /* acc * multiplier * 2^-(31 + shift), rounded twice. The compiler of the model has proved
@@ -50,13 +54,28 @@ static inline int32_t tiny_requantize(int32_t acc, int32_t multiplier, int32_t s
 #else
   const int32_t product = tiny_high_mul(acc, multiplier);
 #endif
-  return tiny_round_shift(product, shift);
+  /* tiny_round_shift in three instructions; |product| < 2^30 leaves room for the half. */
+  const int32_t half = (int32_t)((1u << shift) >> 1);
+  const int32_t sign = shift > 0 ? product >> 31 : 0;
+  return (product + sign + half) >> shift;
 }
 
 /* The same for a shift to either side, left when positive. */
 static inline int32_t tiny_requantize_any(int32_t acc, int32_t multiplier, int32_t shift) {
   const int32_t left = tiny_max(shift, 0);
-  return tiny_requantize((int32_t)((uint32_t)acc << left), multiplier, tiny_max(-shift, 0));
+  const int32_t shifted = (int32_t)((uint32_t)acc << left);
+  return tiny_requantize(shifted, multiplier, tiny_max(-shift, 0));
+}
+
+/* As above for |acc| < 2^31. */
+static inline int32_t tiny_requantize_wide(int32_t acc, int32_t multiplier, int32_t shift) {
+  return tiny_round_shift(tiny_high_mul(acc, multiplier), shift);
+}
+
+static inline int32_t tiny_requantize_wide_any(int32_t acc, int32_t multiplier, int32_t shift) {
+  const int32_t left = tiny_max(shift, 0);
+  const int32_t shifted = (int32_t)((uint32_t)acc << left);
+  return tiny_requantize_wide(shifted, multiplier, tiny_max(-shift, 0));
 }
 
 /* total / count, halves away from zero. */
@@ -94,7 +113,7 @@ static inline int32_t tiny_saturating_times_4(int32_t value) {
  */
 static inline int32_t tiny_reciprocal(int32_t total) {
   const uint32_t mantissa = (uint32_t)total << tiny_leading_zeros(total);
-  const int32_t half_denominator = (int32_t)((mantissa - 0x80000000u + 0x80000000u) >> 1);
+  const int32_t half_denominator = (int32_t)(mantissa >> 1);
   int32_t x = 1515870810 + tiny_high_mul(half_denominator, -1010580540);
   for (int step = 0; step < 3; ++step) {
     const int32_t error = (1 << 29) - tiny_high_mul(half_denominator, x);

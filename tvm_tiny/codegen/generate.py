@@ -1,0 +1,227 @@
+"""Program and arena plan to C99 source files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from tvm_tiny.codegen.c_printer import CPrinter, c_type
+from tvm_tiny.codegen.identifiers import c_comment, c_string, identifier
+from tvm_tiny.codegen.lower_kernel import lower_kernel
+from tvm_tiny.relay_passes.plan_arena import ALIGNMENT, ArenaPlan
+from tvm_tiny.relay_passes.program import Layer, Port, Program, Tensor, unique
+from tvm_tiny.version import VERSION
+
+Array = np.ndarray[Any, Any]
+NUMBERS_PER_LINE = {1: 20, 2: 14, 4: 8}
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array in Flash."""
+
+    symbol: str
+    ctype: str
+    length: int
+    nbytes: int
+    text: str
+
+
+@dataclass
+class KernelText:
+    """A printed kernel and the numbers of the layers that call it."""
+
+    symbol: str
+    signature: str
+    body: str
+    used: list[bool]
+    users: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class LayerText:
+    """A layer's function."""
+
+    symbol: str
+    description: str
+    call: str
+
+
+@dataclass(frozen=True)
+class GeneratedCode:
+    """Source files by name, the C prefix, and the symbol of every layer in order."""
+
+    name: str
+    files: dict[str, str]
+    layer_symbols: tuple[str, ...]
+    weight_bytes: int
+
+
+def generate(program: Program, plan: ArenaPlan, name: str) -> GeneratedCode:
+    """C sources of a planned program; `name` is a C identifier and prefixes every symbol."""
+    return _Generator(program, plan, name).run()
+
+
+class _Generator:
+    def __init__(self, program: Program, plan: ArenaPlan, name: str) -> None:
+        self.program, self.plan, self.name = program, plan, name
+        self.tensors = {tensor.name: tensor for tensor in program.tensors}
+        self.constants: dict[tuple[str, bytes], Constant] = {}
+        self.kernels: dict[str, KernelText] = {}
+        self.labels = self._labels()
+
+    def run(self) -> GeneratedCode:
+        layers = [self._layer(i, layer) for i, layer in enumerate(self.program.layers)]
+        weight_bytes = sum(constant.nbytes for constant in self.constants.values())
+        context = {
+            "name": self.name,
+            "NAME": self.name.upper(),
+            "version": VERSION,
+            "plan": self.plan,
+            "alignment": ALIGNMENT,
+            "layers": layers,
+            "macs": sum(layer.macs for layer in self.program.layers),
+            "weight_bytes": weight_bytes,
+            "tensors": [self._tensor_row(tensor) for tensor in self.program.tensors],
+            "inputs": self._ports("input", self.program.inputs),
+            "outputs": self._ports("output", self.program.outputs),
+            "max_rank": max(4, *(len(t.spec.shape) for t in self.program.tensors)),
+            "kernels": list(self.kernels.values()),
+            "constants": list(self.constants.values()),
+        }
+        sources = {f"{self.name}{suffix}": _render(template, context) for suffix, template in FILES}
+        sources["tvm_tiny.h"] = files("tvm_tiny").joinpath("runtime/tvm_tiny.h").read_text()
+        symbols = tuple(layer.symbol for layer in layers)
+        return GeneratedCode(self.name, sources, symbols, weight_bytes)
+
+    def _labels(self) -> dict[str, str]:
+        labels: dict[str, str] = {}
+        for tensor in self.program.tensors:
+            label = identifier(tensor.name, "tensor").upper()
+            labels[tensor.name] = unique(f"T_{label}", labels.values())
+        return labels
+
+    def _tensor_row(self, tensor: Tensor) -> dict[str, Any]:
+        width = max(map(len, self.labels.values())) + len(f" = {self.plan.arena_bytes},")
+        assignment = f"{self.labels[tensor.name]} = {self.plan.offsets[tensor.name]},"
+        return {
+            "assignment": assignment.ljust(width),
+            "description": _describe(tensor),
+        }
+
+    def _ports(self, kind: str, ports: tuple[Port, ...]) -> list[dict[str, Any]]:
+        return [self._port(f"{kind}_{index}", port) for index, port in enumerate(ports)]
+
+    def _port(self, which: str, port: Port) -> dict[str, Any]:
+        tensor = self.tensors[port.tensor]
+        spec = tensor.spec
+        shape = ", ".join(str(extent) for extent in spec.shape) or "1"
+        scale = "0.0f" if port.scale is None else f"{port.scale:.9e}f"
+        fields = (
+            c_string(port.name), c_string(spec.dtype), str(spec.nbytes), str(len(spec.shape)),
+            f"{{{shape}}}", scale, str(port.zero_point or 0),
+        )
+        scaling = "" if port.scale is None else f", {port.scale:.9g} * (q - {port.zero_point})"
+        return {
+            "label": self.labels[port.tensor],
+            "nbytes": spec.nbytes,
+            "initialiser": ", ".join(fields),
+            "assertion": f"{which}_is_inside",
+            "description": f"{c_comment(port.name)}, {_shape(tensor)}{scaling}",
+        }
+
+    def _layer(self, index: int, layer: Layer) -> LayerText:
+        number = f"{index:02d}"
+        kernel = self._kernel(number, layer)
+        kernel.users.append(number)
+        inputs = [self._at(name, "const ") for name in layer.inputs]
+        constants = [
+            self._constant(f"{name}_{number}", values) for name, values in layer.kernel.constants
+        ]
+        arguments = [*inputs, *constants, self._at(layer.output, "")]
+        kept = [text for text, is_used in zip(arguments, kernel.used, strict=True) if is_used]
+        read = ", ".join(_shape(self.tensors[name]) for name in layer.inputs)
+        macs = f", {layer.macs} MACs" if layer.macs else ""
+        description = f"{number} {layer.operator} {c_comment(layer.name)}: {read} -> "
+        return LayerText(
+            f"{self.name}_layer_{number}_{layer.kernel.name}",
+            description + _shape(self.tensors[layer.output]) + macs,
+            _call(kernel.symbol, kept),
+        )
+
+    def _kernel(self, number: str, layer: Layer) -> KernelText:
+        """The kernel's text; equal texts are one function."""
+        lowered = lower_kernel(layer.kernel.function)
+        used = CPrinter(lowered).used_parameters()
+        printer = CPrinter(lowered)
+        body = "\n".join(printer.body())
+        key = printer.signature("", used) + body
+        if key not in self.kernels:
+            symbol = f"{self.name}_{layer.kernel.name}_{number}"
+            text = KernelText(symbol, printer.signature(symbol, used), body, used)
+            self.kernels[key] = text
+        return self.kernels[key]
+
+    def _constant(self, label: str, values: Array) -> str:
+        ctype = c_type(values.dtype)
+        key = (ctype, values.tobytes())
+        if key not in self.constants:
+            text = _numbers(values)
+            self.constants[key] = Constant(
+                f"{self.name}_{label}", ctype, values.size, values.nbytes, text
+            )
+        return self.constants[key].symbol
+
+    def _at(self, name: str, qualifier: str) -> str:
+        ctype = c_type(self.tensors[name].spec.dtype)
+        return f"({qualifier}{ctype} *)(arena + {self.labels[name]})"
+
+
+FILES = (
+    (".h", "model.h.j2"),
+    (".c", "model.c.j2"),
+    ("_kernels.h", "kernels.h.j2"),
+    ("_kernels.c", "kernels.c.j2"),
+    ("_weights.h", "weights.h.j2"),
+    ("_weights.c", "weights.c.j2"),
+)
+ENVIRONMENT = jinja2.Environment(
+    loader=jinja2.PackageLoader("tvm_tiny.codegen"),
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+    undefined=jinja2.StrictUndefined,
+)
+
+
+def _render(template: str, context: dict[str, Any]) -> str:
+    return ENVIRONMENT.get_template(template).render(context)
+
+
+def _call(symbol: str, arguments: list[str]) -> str:
+    one_line = f"  {symbol}({', '.join(arguments)});"
+    if len(one_line) <= 100:
+        return one_line
+    return f"  {symbol}(\n      " + ",\n      ".join(arguments) + ");"
+
+
+def _numbers(values: Array) -> str:
+    texts = [str(number) for number in values.reshape(-1).tolist()]
+    if values.dtype == np.int32:
+        texts = ["INT32_MIN" if text == "-2147483648" else text for text in texts]
+    step = NUMBERS_PER_LINE[values.itemsize]
+    lines = [", ".join(texts[i : i + step]) for i in range(0, len(texts), step)]
+    return ",\n".join(f"  {line}" for line in lines) + ","
+
+
+def _shape(tensor: Tensor) -> str:
+    return "x".join(str(extent) for extent in tensor.spec.shape) + f" {tensor.spec.dtype}"
+
+
+def _describe(tensor: Tensor) -> str:
+    view = "" if tensor.storage == tensor.name else f", a view of {tensor.storage}"
+    return c_comment(f"{_shape(tensor)}, {tensor.spec.nbytes} bytes{view}")
