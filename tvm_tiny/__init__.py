@@ -1,1 +1,41 @@
-"""int8 and float models to Cortex-M firmware, on Apache TVM."""
+"""int8 and float models to Cortex-M firmware, on Apache TVM.
+
+    firmware = tvm_tiny.build("model.tflite", "cortex-m4")
+    result = firmware.run(inputs)
+    print(firmware.report(result))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tvm_tiny.version import VERSION as __version__
+
+if TYPE_CHECKING:
+    from tvm_tiny.build import build
+    from tvm_tiny.firmware import Firmware
+    from tvm_tiny.firmware import open_firmware as open
+    from tvm_tiny.importers import load
+    from tvm_tiny.result import RunResult
+
+# Name -> (module, attribute): TVM is imported when something is first used, not before.
+_LAZY = {
+    "build": ("tvm_tiny.build", "build"),
+    "load": ("tvm_tiny.importers", "load"),
+    "open": ("tvm_tiny.firmware", "open_firmware"),
+    "Firmware": ("tvm_tiny.firmware", "Firmware"),
+    "RunResult": ("tvm_tiny.result", "RunResult"),
+}
+__all__ = ["Firmware", "RunResult", "__version__", "build", "load", "open"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'tvm_tiny' has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _LAZY[name]
+    value = getattr(import_module(module), attribute)
+    globals()[name] = value
+    return value

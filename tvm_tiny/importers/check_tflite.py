@@ -251,7 +251,7 @@ def _channels_of(file: TfliteFile, operator: TfliteOperator) -> Iterator[str]:
         yield f"{math.prod(data.shape)} input elements for weights of {weights.shape[-1]}"
     if result.shape[-1] != count:
         yield f"{result.shape[-1]} output channels, weights for {count}"
-    if bias is None:
+    if bias is None or data.dtype != weights.dtype:
         return
     if math.prod(bias.shape) != count:
         yield f"bias of {math.prod(bias.shape)} for {count} output channels"

@@ -21,9 +21,8 @@ def reason_of(error: BaseException) -> str:
     """Return the line of an exception that says what is wrong, without TVM's C++ frames."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if not line.startswith(("File ", "Traceback", "^", "#"))]
-    if isinstance(error, tvm.TVMError):
-        telling = telling[-1:]
-    text = " ".join(telling) or type(error).__name__
+    checks = [line for line in telling if "Check failed" in line]
+    text = " ".join(checks[-1:] or telling) or type(error).__name__
     return text if len(text) <= MAX_REASON else text[:MAX_REASON] + "..."
 
 

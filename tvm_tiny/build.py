@@ -1,0 +1,42 @@
+"""`build`: a model and a target to firmware."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tvm_tiny import _register, importers
+from tvm_tiny.codegen.identifiers import identifier
+from tvm_tiny.firmware import Firmware
+from tvm_tiny.metadata import describe
+from tvm_tiny.pipeline import compile_module
+from tvm_tiny.targets.target import Target, resolve
+
+
+def build(
+    model: Any,
+    target: str | Target,
+    *,
+    name: str | None = None,
+    sram: int | None = None,
+    flash: int | None = None,
+) -> Firmware:
+    """Compile `model` for `target` and link it.
+
+    `model` is anything `load` takes: a path (.tflite, .onnx, .pt2), an onnx.ModelProto, a
+    torch.export.ExportedProgram or a Relax IRModule. `target` is a board or a core; `sram` and
+    `flash` are hard limits in bytes. `name` prefixes every C symbol (default: the file's name).
+
+    Raises ModelError, UnsupportedError, TargetError, DoesNotFitError, MissingToolError.
+    """
+    _register.register()
+    chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
+    symbol = identifier(name or default_name(model))
+    compiled = compile_module(importers.load(model), symbol)
+    metadata = describe(compiled, chosen)
+    return Firmware.link(compiled.code.files, metadata, chosen)
+
+
+def default_name(model: Any) -> str:
+    """The C name of a model that was given none: its file's name, or `model`."""
+    return Path(model).stem if isinstance(model, (str, Path)) else "model"

@@ -1,0 +1,118 @@
+"""What an artefact says of itself: `metadata.json`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from importlib.metadata import version
+
+import msgspec
+
+from tvm_tiny.errors import ArtefactError
+from tvm_tiny.pipeline import Compiled
+from tvm_tiny.relay_passes.program import Port, Program
+from tvm_tiny.targets.target import Target
+from tvm_tiny.version import VERSION
+
+FORMAT = 1
+
+
+class PortInfo(msgspec.Struct, frozen=True):
+    """An input or output; scale and zero point are None for float tensors."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scale: float | None
+    zero_point: int | None
+
+
+class LayerInfo(msgspec.Struct, frozen=True):
+    """One layer, in the order of execution."""
+
+    name: str
+    op: str
+    symbol: str
+    macs: int
+    output_bytes: int
+
+
+class TargetInfo(msgspec.Struct, frozen=True):
+    """What the firmware was built for."""
+
+    name: str
+    sram_bytes: int
+    flash_bytes: int
+
+
+class Metadata(msgspec.Struct, frozen=True):
+    """All that is known of a compiled model without its sources."""
+
+    format: int
+    name: str
+    tvm_tiny: str
+    tvm: str
+    target: TargetInfo
+    arena_bytes: int
+    arena_lower_bound_bytes: int
+    inputs: tuple[PortInfo, ...]
+    outputs: tuple[PortInfo, ...]
+    layers: tuple[LayerInfo, ...]
+    files: dict[str, str]  # relative path -> sha256
+
+    def as_json(self) -> bytes:
+        """Readable, with sorted keys: the same bytes every time."""
+        encoded = msgspec.json.encode(self, order="sorted")
+        return msgspec.json.format(encoded, indent=2) + b"\n"
+
+
+def describe(compiled: Compiled, target: Target) -> Metadata:
+    """Metadata of a compiled model; `files` holds its sources."""
+    program, code = compiled.program, compiled.code
+    pairs = zip(program.layers, code.layer_symbols, strict=True)
+    return Metadata(
+        format=FORMAT,
+        name=code.name,
+        tvm_tiny=VERSION,
+        tvm=version("apache-tvm"),
+        target=TargetInfo(target.name, target.sram_bytes, target.flash_bytes),
+        arena_bytes=compiled.plan.arena_bytes,
+        arena_lower_bound_bytes=compiled.plan.lower_bound_bytes,
+        inputs=_ports(program, program.inputs),
+        outputs=_ports(program, program.outputs),
+        layers=tuple(
+            LayerInfo(
+                layer.name,
+                layer.operator,
+                symbol,
+                layer.macs,
+                program.tensor(layer.output).spec.nbytes,
+            )
+            for layer, symbol in pairs
+        ),
+        files=hashes({name: text.encode() for name, text in code.files.items()}),
+    )
+
+
+def hashes(contents: Mapping[str, bytes]) -> dict[str, str]:
+    """sha256 of each file."""
+    return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(contents.items())}
+
+
+def parse(data: bytes) -> Metadata:
+    """Read metadata.json; raises ArtefactError where it is broken or of another format."""
+    try:
+        metadata = msgspec.json.decode(data, type=Metadata)
+    except msgspec.DecodeError as error:
+        raise ArtefactError("broken metadata.json", hint=str(error)) from error
+    if metadata.format != FORMAT:
+        raise ArtefactError("unknown artefact format", limit=FORMAT, found=metadata.format)
+    return metadata
+
+
+def _ports(program: Program, ports: tuple[Port, ...]) -> tuple[PortInfo, ...]:
+    specs = [program.tensor(port.tensor).spec for port in ports]
+    return tuple(
+        PortInfo(port.name, spec.shape, spec.dtype, port.scale, port.zero_point)
+        for port, spec in zip(ports, specs, strict=True)
+    )

@@ -1,0 +1,51 @@
+"""The whole compilation, top to bottom.
+
+    load -> graph passes -> program -> arena plan -> C sources -> ELF
+
+Every step is a pure function of the one before; `build` in build.py runs them all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import tvm
+from tvm import relax
+
+from tvm_tiny.codegen.generate import GeneratedCode, generate
+from tvm_tiny.relay_passes.fold_lookups import FoldLookups
+from tvm_tiny.relay_passes.fold_pads import FoldPads
+from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
+from tvm_tiny.relay_passes.program import Program, program_of
+from tvm_tiny.relay_passes.quantized_to_tiny import QuantizedToTiny
+from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
+
+# In order; each pass stands here once, and none calls another.
+GRAPH_PASSES = (
+    relax.transform.CanonicalizeBindings(),
+    QuantizedToTiny(),  # float islands between dequantize and quantize become integer operators
+    SinkTransposes(),  # NCHW models run in NHWC: layout changes move to the ends and cancel
+    FoldPads(),  # borders of the zero point become the padding of convolutions
+    FoldLookups(),  # tables compose; clamps move into the operators before them
+)
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """Everything between a model and its firmware, for reports and tests."""
+
+    module: tvm.IRModule
+    program: Program
+    plan: ArenaPlan
+    code: GeneratedCode
+
+
+def compile_module(module: tvm.IRModule, name: str) -> Compiled:
+    """Compile an imported module to C sources whose symbols start with `name`.
+
+    Raises UnsupportedError listing every operator that has no integer form.
+    """
+    rewritten = tvm.transform.Sequential(list(GRAPH_PASSES))(module)
+    program = program_of(rewritten)
+    plan = plan_arena(program)
+    return Compiled(rewritten, program, plan, generate(program, plan, name))
