@@ -39,7 +39,8 @@ def _compose(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
     composed = _table(call)[_table(inner) + 128].astype(np.int8)
     functions = [attributes_of(step).function for step in (inner, call)]
     name = "_".join(functions)
-    attrs = LookupAttributes(name if len(name) <= 40 else "composed")
+    name = name if len(name) <= 40 else "composed"
+    attrs = LookupAttributes(name, layer=attributes_of(call).layer)
     return LOOKUP(attrs, match[DATA], constant(composed))
 
 
@@ -54,7 +55,8 @@ def _into_producer(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
         return call
     attrs = attributes_of(producer)
     low, high = max(low, attrs.clamp_min), min(high, attrs.clamp_max)
-    clamped = replace(attrs, clamp_min=low, clamp_max=max(low, high))
+    layer = attributes_of(call).layer
+    clamped = replace(attrs, clamp_min=low, clamp_max=max(low, high), layer=layer)
     return OPERATORS[producer.op.name](clamped, *producer.args)
 
 

@@ -147,7 +147,9 @@ class _Builder:
         name = operator.name.removeprefix("tiny.")
         macs = operator.macs(attrs, *arguments)
         output = self.names[var]
-        self.layers.append(Layer(output, name, tuple(inputs), output, kernel, macs))
+        self.layers.append(
+            Layer(attrs.layer or output, name, tuple(inputs), output, kernel, macs)
+        )
 
     def _define(self, var: ir.Var, storage: str | None = None) -> None:
         name = unique(self.output_names.get(var, var.name), self.tensors)

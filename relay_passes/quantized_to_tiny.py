@@ -9,6 +9,8 @@ is collected and reported at once.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import tvm
 from tvm import ir, relax
 
@@ -16,7 +18,7 @@ from tvm_tiny.errors import Problem, UnsupportedError
 from tvm_tiny.relay_passes import _qdq_rules as rules
 from tvm_tiny.relay_passes._quantized import Quantized, constant, of_dequantize, of_quantize
 from tvm_tiny.schedules.dequantize import DEQUANTIZE, DequantizeAttributes
-from tvm_tiny.schedules.dialect import operator_of
+from tvm_tiny.schedules.dialect import attributes_of, operator_of
 
 HINT = "quantise the model fully to int8 (TFLite int8, ONNX QDQ, PT2E)"
 
@@ -66,6 +68,10 @@ class Walk:
 
     def emit(self, expr: ir.Expr, suffix: str = "") -> ir.Var:
         """Bind an integer expression under the name of the value being computed."""
+        operator = operator_of(expr)
+        if operator is not None:
+            attrs = replace(attributes_of(expr), layer=self.name + suffix)
+            expr = operator(attrs, *expr.args)
         return self.builder.emit(expr, name_hint=self.name + suffix)
 
     def quantized_of(self, expr: ir.Expr) -> Quantized | None:

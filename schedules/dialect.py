@@ -43,7 +43,12 @@ Argument = TensorSpec | Array  # a run-time tensor, or a constant's value
 
 @dataclass(frozen=True)
 class Attributes:
-    """Base of an operator's attributes: ints, floats, strings and tuples of ints."""
+    """Base of an operator's attributes: ints, floats, strings and tuples of ints.
+
+    `layer` is the model's own name for the result; it survives every rewrite and heads reports.
+    """
+
+    layer: str = dataclasses.field(default="", kw_only=True)
 
     def as_dict(self) -> dict[str, Any]:
         """Values as TVM's DictAttrs holds them."""

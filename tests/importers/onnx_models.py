@@ -16,7 +16,7 @@ IMAGE = (1, 3, 16, 16)
 
 def model(
     nodes: Sequence[onnx.NodeProto],
-    constants: Mapping[str, Array],
+    constants: Mapping[str, Any],
     shape: Sequence[int | str | None] = IMAGE,
     opset: int = 17,
     dtype: int = TensorProto.FLOAT,
@@ -38,7 +38,9 @@ def model(
 
 def node(operator: str, *inputs: str, output: str = "y", **attributes: Any) -> onnx.NodeProto:
     """Return a node named after its operator and output."""
-    return helper.make_node(operator, list(inputs), [output], name=f"{operator}_{output}", **attributes)
+    return helper.make_node(
+        operator, list(inputs), [output], name=f"{operator}_{output}", **attributes
+    )
 
 
 def random(*shape: int) -> Array:

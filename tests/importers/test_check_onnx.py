@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from tests.importers.onnx_models import IMAGE, Array, model, net, node, random
+from tests.importers.onnx_models import IMAGE, model, net, node, random
 from tvm_tiny.errors import ModelError, TinyError, UnsupportedError
 from tvm_tiny.importers import load
 
@@ -34,7 +34,7 @@ def qdq(scale: Any, zero_point: Any = None, **attributes: Any) -> onnx.ModelProt
     return model(chain, {"s": np.asarray(scale, np.float32), "z": zero})
 
 
-def one(operator: str, constants: Mapping[str, Array], **attributes: Any) -> onnx.ModelProto:
+def one(operator: str, constants: Mapping[str, Any], **attributes: Any) -> onnx.ModelProto:
     return model([node(operator, "x", *constants, **attributes)], constants)
 
 
@@ -121,7 +121,10 @@ BROKEN: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
         lambda: qdq([0.1, 0.2, 0.3], np.zeros(3, np.int8), axis=9),
         "along axis 9",
     ),
-    "nan_weights": (lambda: one("Add", {"w": np.float32([NAN])}), "holds NaN or infinity"),
+    "nan_weights": (
+        lambda: one("Add", {"w": np.array([NAN], np.float32)}),
+        "holds NaN or infinity",
+    ),
     "clip_bounds": (
         lambda: one("Clip", {"low": np.float32(3), "high": np.float32(1)}),
         "min 3.0 is over max 1.0",
@@ -135,9 +138,9 @@ BROKEN: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "zero_dimension": (lambda: conv(shape=(1, 3, 0, 16)), "dimension below 1"),
     "negative_dimension": (lambda: conv(shape=(1, 3, -4, 16)), "dimension below 1"),
     "too_large": (lambda: conv(shape=(1, 3, 1 << 20, 1 << 20)), "over 2\\^31 - 1"),
-    "opset_9999": (lambda: opset(9999), "operator set 9999|opset"),
-    "opset_0": (lambda: opset(0), "operator set 0|opset"),
-    "unknown_opset_domain": (lambda: opset(17, "com.example"), "onnx.checker|no operator set"),
+    "opset_9999": (lambda: opset(9999), "operator set 9999 is outside"),
+    "opset_0": (lambda: opset(0), "operator set 0 is outside"),
+    "unknown_opset_domain": (lambda: opset(17, "com.example"), "no operator set of ONNX"),
     "unknown_operator": (lambda: with_nodes(node("Frobnicate", "x")), "Frobnicate"),
     "no_nodes": (no_nodes, "no node"),
     "input_twice": (same_input_twice, "x"),
@@ -221,7 +224,8 @@ def test_every_operator_that_fails_in_tvm_is_listed() -> None:
     given = model([*chain, node("Add", "b", "b")], {}, (1, 2, 2, 2), opset=18)
     with pytest.raises(UnsupportedError) as caught:
         load(given)
-    assert [problem.where for problem in caught.value.problems] == ["Det 'Det_a'", "Bernoulli 'Bernoulli_b'"]  # noqa: E501
+    places = [problem.where for problem in caught.value.problems]
+    assert places == ["Det 'Det_a'", "Bernoulli 'Bernoulli_b'"]
 
 
 def test_weights_in_other_files_are_read_from_the_models_folder(tmp_path: Path) -> None:

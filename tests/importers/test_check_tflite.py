@@ -165,7 +165,9 @@ UNSUPPORTED: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "int8_without_scale": (lambda: elementwise("ADD", scales=()), "int8 without a scale"),
     "channels_of_data": (
-        lambda: elementwise("ADD", scales=(0.1, 0.2, 0.3, 0.4), zero_point=0, quantized_dimension=3),
+        lambda: elementwise(
+            "ADD", scales=(0.1, 0.2, 0.3, 0.4), zero_point=0, quantized_dimension=3
+        ),
         "quantised per channel",
     ),
     "dynamic_range": (

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from tvm import relax
@@ -23,7 +25,9 @@ def dequantized(scales: int, axis: int) -> relax.Expr:
         (lambda value: relax.op.expand_dims(value, 0), 0, 1),
     ],
 )
-def test_a_layout_change_moves_into_the_constant(change, axis: int, new_axis: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_layout_change_moves_into_the_constant(
+    change: Callable[[relax.Expr], relax.Expr], axis: int, new_axis: int
+) -> None:
     source = dequantized(VALUES.shape[axis], axis)
     var = relax.Var("w", relax.TensorType(VALUES.shape, "float32"))
     call = fold(change(var), {var: source})
@@ -55,5 +59,5 @@ def test_scales_and_zero_points_are_written_in_one_way() -> None:
 
 
 def test_arithmetic_of_constants() -> None:
-    two, three = constant(np.float32(2)), constant(np.array([3], np.float32))
+    two, three = constant(np.array(2, np.float32)), constant(np.array([3], np.float32))
     assert constant_value(fold(relax.op.multiply(two, three), {})).tolist() == [6]

@@ -120,12 +120,12 @@ def test_results_are_within_one_step_of_tflm(name: str) -> None:
 
 
 def test_weights_are_one_dequantize_of_a_constant_whatever_the_layout() -> None:
-    for make, layout, axis, shape in (
-        (lambda: one.conv2d(IMAGE, 5), "HWIO", 3, (3, 3, 4, 5)),
-        (lambda: one.depthwise_conv2d(IMAGE, 2), "HWOI", 2, (3, 3, 8, 1)),
-        (lambda: one.depthwise_conv2d((1, 6, 5, 1), 3), "HWIO", 3, (3, 3, 1, 3)),
+    for model, layout, axis, shape in (
+        (one.conv2d(IMAGE, 5), "HWIO", 3, (3, 3, 4, 5)),
+        (one.depthwise_conv2d(IMAGE, 2), "HWOI", 2, (3, 3, 8, 1)),
+        (one.depthwise_conv2d((1, 6, 5, 1), 3), "HWIO", 3, (3, 3, 1, 3)),
     ):
-        module = from_tflite(write(make()))
+        module = from_tflite(write(model))
         conv = only(module, "nn.conv2d")
         weights = source(module, conv, 1)
         assert (conv.attrs.data_layout, conv.attrs.kernel_layout) == ("NHWC", layout)

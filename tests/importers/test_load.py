@@ -66,7 +66,7 @@ BAD = {
     "none": (None, "a NoneType is not a model"),
     "no_main": (relu_module("other"), "no function main"),
     "empty_module": (tvm.IRModule(), "no function main"),
-    "empty_protobuf": (onnx.ModelProto(), "onnx.checker"),
+    "empty_protobuf": (onnx.ModelProto(), "no operator set of ONNX"),
 }
 
 

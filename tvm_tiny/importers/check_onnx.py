@@ -35,6 +35,7 @@ Whats = Iterator[str]
 
 def check_model(model: onnx.ModelProto) -> None:
     """Raise one error that lists everything wrong with a model as it was given."""
+    raise_problems("the ONNX model", list(opsets(OnnxGraph(model))))
     with foreign_errors("the ONNX model", "onnx.checker"):
         onnx.checker.check_model(model)
         # reading the constants also checks that their bytes match their shapes
@@ -343,7 +344,7 @@ def static_shapes(graph: OnnxGraph) -> Problems:
 
 GraphCheck = Callable[[OnnxGraph], Problems]
 MODEL_STAGES: tuple[tuple[tuple[GraphCheck, ...], tuple[GraphCheck, ...]], ...] = (
-    ((not_empty, opsets, unique_names, constants, inputs), (too_large, node_kinds)),
+    ((not_empty, unique_names, constants, inputs), (too_large, node_kinds)),
     ((node_attributes,), ()),
 )
 GRAPH_CHECKS: tuple[GraphCheck, ...] = (positive_shapes, node_attributes)
