@@ -17,6 +17,7 @@ from tvm import ir, relax
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.relay_passes import _float_tables as float_tables
 from tvm_tiny.relay_passes._quantized import Quantized, constant
+from tvm_tiny.relay_passes._tflite_activations import activation as tflite_activation
 from tvm_tiny.schedules import numerics, qadd, qmean, qmul
 from tvm_tiny.schedules.concat import CONCAT, ConcatAttributes
 from tvm_tiny.schedules.lookup import DOMAIN, LOOKUP, LookupAttributes
@@ -124,13 +125,15 @@ WITH_BIAS = ("relax.nn.conv2d", "relax.matmul")
 
 def _table(walk: Walk, data: ir.Expr, output: Quantized) -> ir.Expr | None:
     """Any element-wise function of one quantised tensor, as a table."""
+    if walk.source == "tflite":  # computed in fixed point, which a float table misses
+        known_table = tflite_activation(walk, walk.value_of(data), output)
+        return None if known_table is None else lookup(*known_table)
     found = float_tables.leaves(data, walk.bindings, lambda v: walk.quantized_of(v) is not None)
     if len(found) != 1:
         return None
     (leaf,) = found
     known = walk.quantized_of(leaf)
-    if known is None or known.is_constant or known.scale.size != 1 or walk.source == "tflite":
-        # TensorFlow Lite computes its activations in fixed point, which a float table misses.
+    if known is None or known.is_constant or known.scale.size != 1:
         return None
     domain = known.scalar_scale * (DOMAIN - known.zero_point).astype(np.float64)
     values = float_tables.evaluate(data, walk.bindings, leaf, domain)

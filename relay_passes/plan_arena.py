@@ -57,6 +57,8 @@ def live_intervals(program: Program) -> list[Interval]:
     last = dict(first)
     for step, layer in enumerate(program.layers):
         first.setdefault(storage[layer.output], step)
+        if layer.scratch is not None:
+            first[layer.scratch] = last[layer.scratch] = step
         for name in (*layer.inputs, layer.output):
             last[storage[name]] = step
     for port in program.outputs:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,7 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of a kernel: reads `inputs`, writes `output` (names of tensors)."""
+    """One call of a kernel: reads `inputs`, writes `output` and uses `scratch` (tensors' names)."""
 
     name: str
     operator: str
@@ -33,6 +34,7 @@ class Layer:
     output: str
     kernel: Kernel
     macs: int
+    scratch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,13 +61,13 @@ class Program:
         return next(tensor for tensor in self.tensors if tensor.name == name)
 
 
-def program_of(module: tvm.IRModule) -> Program:
+def program_of(module: tvm.IRModule, features: Collection[str] = ()) -> Program:
     """The program of a module whose `main` holds only `tiny.*` calls and reshapes.
 
-    Raises UnsupportedError where something else is left.
+    `features` are those of the core that kernels may use ("dsp", "mve"). Raises UnsupportedError where something else is left.
     """
     function = module["main"]
-    builder = _Builder(function)
+    builder = _Builder(function, features)
     return Program(
         tuple(builder.tensors.values()),
         tuple(builder.layers),
@@ -75,8 +77,8 @@ def program_of(module: tvm.IRModule) -> Program:
 
 
 class _Builder:
-    def __init__(self, function: relax.Function) -> None:
-        self.function = function
+    def __init__(self, function: relax.Function, features: Collection[str]) -> None:
+        self.function, self.features = function, features
         self.attrs = dict(function.attrs or {})
         self.tensors: dict[str, Tensor] = {}
         self.layers: list[Layer] = []
@@ -138,7 +140,7 @@ class _Builder:
         inputs = [self.names[a] for a in call.args if isinstance(a, ir.Var)]
         self._define(var)
         try:
-            kernel = operator.kernel(attrs, *arguments)
+            kernel = dialect.lower(call, self.features)
         except UnsupportedError as error:
             raise UnsupportedError(
                 error.what, where=self.names[var], limit=error.limit, found=error.found,
@@ -147,9 +149,17 @@ class _Builder:
         name = operator.name.removeprefix("tiny.")
         macs = operator.macs(attrs, *arguments)
         output = self.names[var]
+        scratch = self._scratch(output, kernel)
         self.layers.append(
-            Layer(attrs.layer or output, name, tuple(inputs), output, kernel, macs)
+            Layer(attrs.layer or output, name, tuple(inputs), output, kernel, macs, scratch)
         )
+
+    def _scratch(self, output: str, kernel: Kernel) -> str | None:
+        if kernel.scratch is None:
+            return None
+        name = unique(f"{output}_scratch", self.tensors)
+        self.tensors[name] = Tensor(name, kernel.scratch, name)
+        return name
 
     def _define(self, var: ir.Var, storage: str | None = None) -> None:
         name = unique(self.output_names.get(var, var.name), self.tensors)

@@ -7,17 +7,21 @@ kernel as a TIR PrimFunc. `define` registers it with TVM, so that `tiny.*` calls
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import tvm_ffi
 from tvm import ir, relax, tirx
 from tvm.ir import _ffi_api as ir_ffi
 
 from tvm_tiny.errors import UnsupportedError
 
 Array = np.ndarray[Any, Any]
+
+# Errors of passes and type rules cross TVM's C++, which makes RuntimeErrors of those it doesn't know.
+tvm_ffi.register_error(UnsupportedError)
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,26 @@ AttributesType = TypeVar("AttributesType", bound=Attributes)
 class Kernel:
     """A PrimFunc and what it is called with.
 
-    Parameters of `function` are, in order: the call's run-time tensors, `constants`, the output.
-    `constants` are (name, array) in the layout that the kernel wants, not the call's own. `name`
-    is what the C function is called after.
+    Parameters of `function` are, in order: the call's run-time tensors, `constants`, `scratch` if
+    it has any, the output. `constants` are (name, array) in the layout that the kernel wants, not
+    the call's own. `name` is what the C function is called after. `sources` are files of the C
+    runtime that the kernel calls, beside tvm_tiny.h.
     """
 
     name: str
     function: tirx.PrimFunc
     constants: tuple[tuple[str, Array], ...] = ()
+    scratch: TensorSpec | None = None
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A faster kernel for cores that have `features`; `kernel` gives None for calls it can't do."""
+
+    name: str
+    features: frozenset[str]
+    kernel: Callable[..., Kernel | None]
 
 
 @dataclass(frozen=True)
@@ -78,7 +94,8 @@ class Operator:
     """One operator of the dialect.
 
     `infer(attrs, *arguments)` gives the output's TensorSpec, `meaning(attrs, *arrays)` its value,
-    `kernel(attrs, *arguments)` the code, `macs(attrs, *arguments)` the multiply-accumulates.
+    `kernel(attrs, *arguments)` the portable code, `macs(attrs, *arguments)` the
+    multiply-accumulates. `variants` are tried in order before `kernel`.
     """
 
     name: str
@@ -87,6 +104,7 @@ class Operator:
     meaning: Callable[..., Array]
     kernel: Callable[..., Kernel]
     macs: Callable[..., int] = lambda attrs, *arguments: 0
+    variants: tuple[Variant, ...] = ()
 
     def __call__(self, attrs: Attributes, *arguments: ir.Expr) -> ir.Call:
         """A Relax call of this operator."""
@@ -140,9 +158,15 @@ def spec_of(expr: ir.Expr) -> TensorSpec:
         raise UnsupportedError("a tensor of symbolic shape", where=str(kind)[:80]) from error
 
 
-def lower(call: ir.Call) -> Kernel:
-    """The kernel of a call of the dialect."""
-    return OPERATORS[call.op.name].kernel(attributes_of(call), *arguments_of(call))
+def lower(call: ir.Call, features: Collection[str] = ()) -> Kernel:
+    """The kernel of a call on a core with `features`: the first variant that can do it."""
+    operator, attrs, arguments = OPERATORS[call.op.name], attributes_of(call), arguments_of(call)
+    for variant in operator.variants:
+        if variant.features.issubset(features):
+            kernel = variant.kernel(attrs, *arguments)
+            if kernel is not None:
+                return kernel
+    return operator.kernel(attrs, *arguments)
 
 
 def run_meaning(call: ir.Call, inputs: Sequence[Array]) -> Array:

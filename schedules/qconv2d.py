@@ -13,9 +13,22 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import requantization
-from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
-from tvm_tiny.schedules.requantization import CHANNEL_TILE, Epilogue, RequantizeAttributes
+from tvm_tiny.schedules import packed_conv, requantization
+from tvm_tiny.schedules.dialect import (
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    Variant,
+    define,
+)
+from tvm_tiny.schedules.requantization import (
+    CHANNEL_TILE,
+    DspEpilogue,
+    Epilogue,
+    RequantizeAttributes,
+)
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
 
 
@@ -189,4 +202,32 @@ def _windowed(
     return conv2d
 
 
-QCONV2D = define(Operator("tiny.qconv2d", QConv2DAttributes, infer, meaning, kernel, macs))
+def packed_kernel(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel | None:
+    """The kernel of packed_conv.py where its requantisation can do this layer's shifts."""
+    taps = weight.reshape(len(weight), -1)
+    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    if not DspEpilogue.supports(shift, is_wide):
+        return None
+    epilogue = DspEpilogue(attrs, multiplier, shift)
+    output = infer(attrs, data, weight)
+    return packed_conv.kernel(attrs, data, output, weight, bias, epilogue)
+
+
+QCONV2D = define(
+    Operator(
+        "tiny.qconv2d",
+        QConv2DAttributes,
+        infer,
+        meaning,
+        kernel,
+        macs,
+        (Variant("packed", frozenset({"dsp"}), packed_kernel),),
+    )
+)

@@ -12,7 +12,15 @@ import numpy as np
 
 
 from tvm_tiny.schedules import qconv2d, requantization
-from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules.dialect import (
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    Variant,
+    define,
+)
 from tvm_tiny.schedules.requantization import RequantizeAttributes
 
 
@@ -44,26 +52,38 @@ def macs(attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array)
     return data.elements // data.shape[-1] * int(weight.size)
 
 
-def kernel(
-    attrs: QDenseAttributes,
-    data: TensorSpec,
-    weight: Array,
-    bias: Array,
-    multiplier: Array,
-    shift: Array,
-) -> Kernel:
+def kernel(attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array) -> Kernel:
     """The pointwise convolution's kernel over (1, rows, 1, depth)."""
+    return qconv2d.kernel(*_as_convolution(attrs, data, weight), *rest)
+
+
+def packed_kernel(
+    attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> Kernel | None:
+    """The same for cores with DSP instructions."""
+    return qconv2d.packed_kernel(*_as_convolution(attrs, data, weight), *rest)
+
+
+def _as_convolution(
+    attrs: QDenseAttributes, data: TensorSpec, weight: Array
+) -> tuple[qconv2d.QConv2DAttributes, TensorSpec, Array]:
     rows, depth = data.elements // data.shape[-1], data.shape[-1]
-    return qconv2d.kernel(
-        qconv2d.QConv2DAttributes(
-            strides=(1, 1), padding=(0, 0, 0, 0), dilation=(1, 1), **attrs.as_dict()
-        ),
+    window = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
+    return (
+        qconv2d.QConv2DAttributes(**window, **attrs.as_dict()),
         TensorSpec((1, rows, 1, depth), "int8"),
         weight.reshape(len(weight), 1, 1, depth),
-        bias,
-        multiplier,
-        shift,
     )
 
 
-QDENSE = define(Operator("tiny.qdense", QDenseAttributes, infer, meaning, kernel, macs))
+QDENSE = define(
+    Operator(
+        "tiny.qdense",
+        QDenseAttributes,
+        infer,
+        meaning,
+        kernel,
+        macs,
+        (Variant("packed", frozenset({"dsp"}), packed_kernel),),
+    )
+)

@@ -63,15 +63,15 @@ def _exp_quarter(a: int) -> int:
     return _saturate(constant + _mul(constant, x + higher))
 
 
-def exp_on_negative_values(a: int) -> int:
-    """exp(a) in Q0.31 for a <= 0 in Q5.26."""
-    fraction_bits = 31 - DIFFERENCE_BITS
+def exp_on_negative_values(a: int, integer_bits: int = DIFFERENCE_BITS) -> int:
+    """exp(a) in Q0.31 for a <= 0 with up to five integer bits."""
+    fraction_bits = 31 - integer_bits
     quarter = 1 << (fraction_bits - 2)
     a_mod_quarter = (a & (quarter - 1)) - quarter
-    result = _exp_quarter(_saturate(a_mod_quarter << DIFFERENCE_BITS))
+    result = _exp_quarter(_saturate(a_mod_quarter << integer_bits))
     remainder = a_mod_quarter - a
     for exponent, factor in BARREL:
-        if remainder & (1 << (fraction_bits + exponent)):
+        if exponent < integer_bits and remainder & (1 << (fraction_bits + exponent)):
             result = _mul(result, factor)
     return INT32_MAX if a == 0 else result
 

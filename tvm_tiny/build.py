@@ -32,7 +32,7 @@ def build(
     _register.register()
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
     symbol = identifier(name or default_name(model))
-    compiled = compile_module(importers.load(model), symbol)
+    compiled = compile_module(importers.load(model), symbol, chosen.core.features)
     metadata = describe(compiled, chosen)
     return Firmware.link(compiled.code.files, metadata, chosen)
 

@@ -7,6 +7,7 @@ Every step is a pure function of the one before; `build` in build.py runs them a
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import tvm
@@ -40,12 +41,14 @@ class Compiled:
     code: GeneratedCode
 
 
-def compile_module(module: tvm.IRModule, name: str) -> Compiled:
+def compile_module(
+    module: tvm.IRModule, name: str, features: Collection[str] = ()
+) -> Compiled:
     """Compile an imported module to C sources whose symbols start with `name`.
 
-    Raises UnsupportedError listing every operator that has no integer form.
+    `features` are those of the core that kernels may use; the C also runs without them. Raises UnsupportedError listing every operator that has no integer form.
     """
     rewritten = tvm.transform.Sequential(list(GRAPH_PASSES))(module)
-    program = program_of(rewritten)
+    program = program_of(rewritten, features)
     plan = plan_arena(program)
     return Compiled(rewritten, program, plan, generate(program, plan, name))

@@ -18,5 +18,6 @@ struct fault_report {
 };
 
 void fault_entry(void);
+void SysTick_Handler(void);
 
 #endif

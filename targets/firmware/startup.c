@@ -92,9 +92,9 @@ __attribute__((naked, noreturn)) void Reset_Handler(void)
                      ".ltorg");
 }
 
-/* No interrupt is ever enabled, so the table ends with the system exceptions. */
+/* No interrupt of a device is ever enabled, so the table ends with the system exceptions. */
 __attribute__((section(".vectors"), used)) static void *const vectors[16] = {
     __fault_stack_top, (void *)Reset_Handler, (void *)fault_entry, (void *)fault_entry,
     (void *)fault_entry, (void *)fault_entry, (void *)fault_entry, (void *)fault_entry,
     (void *)fault_entry, (void *)fault_entry, (void *)fault_entry, (void *)fault_entry,
-    (void *)fault_entry, (void *)fault_entry, (void *)fault_entry, (void *)fault_entry};
+    (void *)fault_entry, (void *)fault_entry, (void *)fault_entry, (void *)SysTick_Handler};

@@ -249,3 +249,10 @@ def test_mutants_of_a_small_model_never_crash() -> None:
     data = write(CONV)
     outcomes = {outcome(mutant(data, seed)) for seed in range(300)}
     assert len(outcomes) > 20
+
+
+def test_dynamic_range_models_say_what_to_do() -> None:
+    path = shared_path("models", "mlperf_tiny", "kws01_dscnn_fp32.tflite")
+    with pytest.raises(UnsupportedError, match="full integer quantisation") as caught:
+        load(path)
+    assert len(caught.value.problems) == 5

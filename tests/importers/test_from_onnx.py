@@ -289,3 +289,15 @@ def test_older_opsets_are_converted() -> None:
     given = model([node("Softmax", "x", axis=1)], {}, opset=11)
     image = random(*IMAGE)
     np.testing.assert_allclose(run(load(given), image), run_onnxruntime(given, image), atol=1e-6)
+
+
+def test_constant_nodes_of_every_kind() -> None:
+    chain = [
+        node("Constant", output="half", value_float=0.5),
+        node("Constant", output="shape", value_ints=[1, -1]),
+        node("Mul", "x", "half", output="m"),
+        node("Reshape", "m", "shape"),
+    ]
+    module = load(model(chain, {}, output_rank=2))
+    assert operators(module) == ["multiply", "reshape"]
+    assert run(module, np.ones(IMAGE, np.float32))[0].max() == 0.5

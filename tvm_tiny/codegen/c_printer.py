@@ -6,6 +6,7 @@ this printer covers the few node kinds that kernels use after lowering and print
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,12 +24,17 @@ BINARY: dict[str, tuple[str, int]] = {
     "FloorMod": ("%", 12),
     "Add": ("+", 11),
     "Sub": ("-", 11),
+    "RShift": (">>", 10),
+    "LShift": ("<<", 10),
     "LT": ("<", 9),
     "LE": ("<=", 9),
     "GT": (">", 9),
     "GE": (">=", 9),
     "EQ": ("==", 8),
     "NE": ("!=", 8),
+    "BitwiseAnd": ("&", 7),
+    "BitwiseXor": ("^", 6),
+    "BitwiseOr": ("|", 5),
     "And": ("&&", 4),
     "Or": ("||", 3),
 }
@@ -74,7 +80,8 @@ class CPrinter:
         """For each parameter, whether the body reads or writes it."""
         self.body()
         text = "\n".join(self.lines)
-        return [f"{self.names[p]}[" in text for p in self.function.params]
+        names = [re.escape(self.names[parameter]) for parameter in self.function.params]
+        return [re.search(rf"\b{name}\b", text) is not None for name in names]
 
     def body(self) -> list[str]:
         """The function's body, indented once."""
@@ -83,12 +90,13 @@ class CPrinter:
         return self.lines
 
     def signature(self, name: str, used: Sequence[bool]) -> str:
-        """The function's head; the last parameter is the output, all others are read only."""
-        last = len(self.function.params) - 1
+        """The function's head; all but scratch and output, the last, are read only."""
+        written = {"scratch", self.names[self.function.params[-1]]}
         parameters = [
-            f"{'' if i == last else 'const '}{c_type(p.dtype)} *restrict {self.names[p]}"
-            for i, p in enumerate(self.function.params)
-            if used[i]
+            f"{'' if self.names[p] in written else 'const '}"
+            f"{c_type(p.dtype)} *restrict {self.names[p]}"
+            for p, is_used in zip(self.function.params, used, strict=True)
+            if is_used
         ]
         head = f"void {name}("
         one_line = head + ", ".join(parameters) + ")"
@@ -204,8 +212,7 @@ class CPrinter:
         return self._name(node), ATOM
 
     def _expr_tensorload(self, node: Any) -> tuple[str, int]:
-        return self._element(node.source if hasattr(node, "source") else node.buffer,
-                             node.indices), ATOM
+        return self._element(node.source, node.indices), ATOM
 
     def _expr_cast(self, node: Any) -> tuple[str, int]:
         source, target = str(node.value.ty), str(node.ty)
@@ -233,12 +240,19 @@ class CPrinter:
         name = node.op.name
         if name in INTRINSICS:
             return self._binary(node.args[0], node.args[1], *INTRINSICS[name])
-        if name == "tirx.if_then_else":
+        if name == "tirx.address_of":
+            return self._address(node.args[0])
+        if name.endswith(".if_then_else"):
             return self._choice(*node.args)
         if name in ("tirx.call_extern", "tirx.call_pure_extern"):
             arguments = ", ".join(self._expr(a) for a in node.args[1:])
             return f"{node.args[0].value}({arguments})", ATOM
         raise CompileError(f"no C for TIR call {name}", where=str(node)[:200])
+
+    def _address(self, load: Any) -> tuple[str, int]:
+        name = self._buffer_name(load.source)
+        (index,) = load.indices
+        return (name, ATOM) if _value(index) == 0 else (f"{name} + {self._expr(index, 12)}", 11)
 
     # names
 

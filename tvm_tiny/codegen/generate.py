@@ -93,8 +93,12 @@ class _Generator:
             "kernels": list(self.kernels.values()),
             "constants": list(self.constants.values()),
         }
+        runtime = files("tvm_tiny").joinpath("runtime")
+        used = {source for layer in self.program.layers for source in layer.kernel.sources}
+        context["headers"] = [source for source in sorted(used) if source.endswith(".h")]
         sources = {f"{self.name}{suffix}": _render(template, context) for suffix, template in FILES}
-        sources["tvm_tiny.h"] = files("tvm_tiny").joinpath("runtime/tvm_tiny.h").read_text()
+        for source in ("tvm_tiny.h", *sorted(used)):
+            sources[source] = runtime.joinpath(source).read_text()
         symbols = tuple(layer.symbol for layer in layers)
         return GeneratedCode(self.name, sources, symbols, weight_bytes)
 
@@ -142,7 +146,8 @@ class _Generator:
         constants = [
             self._constant(f"{name}_{number}", values) for name, values in layer.kernel.constants
         ]
-        arguments = [*inputs, *constants, self._at(layer.output, "")]
+        scratch = [] if layer.scratch is None else [self._at(layer.scratch, "")]
+        arguments = [*inputs, *constants, *scratch, self._at(layer.output, "")]
         kept = [text for text, is_used in zip(arguments, kernel.used, strict=True) if is_used]
         read = ", ".join(_shape(self.tensors[name]) for name in layer.inputs)
         macs = f", {layer.macs} MACs" if layer.macs else ""

@@ -25,6 +25,12 @@ def label(node: onnx.NodeProto) -> str:
     return f"{node.op_type} '{name}'"
 
 
+def _numbers(value: Any) -> Array:
+    """Return a Constant's plain numbers in ONNX's own types."""
+    array = np.asarray(value)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
 @dataclass
 class OnnxGraph:
     """A model's main graph. `shapes` holds inferred static shapes, `dtypes` ONNX type numbers."""
@@ -43,8 +49,11 @@ class OnnxGraph:
             graph.constants[tensor.name] = numpy_helper.to_array(tensor)
         for node in model.graph.node:
             values = attributes(node)
-            if node.op_type == "Constant" and "value" in values:
-                graph.constants[node.output[0]] = numpy_helper.to_array(values["value"])
+            if node.op_type == "Constant" and len(values) == 1:
+                (value,) = values.values()
+                is_tensor = isinstance(value, onnx.TensorProto)
+                array = numpy_helper.to_array(value) if is_tensor else _numbers(value)
+                graph.constants[node.output[0]] = array
             else:
                 graph.nodes.append(node)
         infos = [*model.graph.input, *model.graph.value_info, *model.graph.output]

@@ -67,6 +67,21 @@ static inline int32_t tiny_requantize_any(int32_t acc, int32_t multiplier, int32
   return tiny_requantize(shifted, multiplier, tiny_max(-shift, 0));
 }
 
+/* doubled * multiplier * 2^-(32 + shift), rounded twice, plus a zero point: `offset` is
+ * 2^(shift - 1) + (zero point << shift), and shift is positive. |doubled| < 2^31.
+ */
+static inline int32_t tiny_scale(int32_t doubled, int32_t multiplier, int32_t offset,
+                                 int32_t shift) {
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+  int32_t product;
+  __asm__("smmulr %0, %1, %2" : "=r"(product) : "r"(doubled), "r"(multiplier));
+#else
+  const int32_t product =
+      (int32_t)(((int64_t)doubled * multiplier + ((int64_t)1 << 31)) >> 32);
+#endif
+  return (product + (product >> 31) + offset) >> shift;
+}
+
 /* As above for |acc| < 2^31. */
 static inline int32_t tiny_requantize_wide(int32_t acc, int32_t multiplier, int32_t shift) {
   return tiny_round_shift(tiny_high_mul(acc, multiplier), shift);

@@ -1,0 +1,302 @@
+"""Convolutions on cores with DSP instructions: pixels expanded once, channels packed in pairs.
+
+A tile is two output pixels x four output channels. Their input windows are expanded to 16-bit
+halves in scratch (borders hold the zero point, which the folded bias cancels), then every tile is
+one call of a micro-kernel, see runtime/tvm_tiny_dot.h. A lane of a weight word holds two channels,
+256 a + b, so that weights cost no more Flash than int8 while every multiply serves both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from tvm import tirx
+from tvm.script import tirx as T
+
+from tvm_tiny.schedules import requantization
+from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules.requantization import DspEpilogue
+
+if TYPE_CHECKING:
+    from tvm_tiny.schedules.qconv2d import QConv2DAttributes
+
+PIXELS, CHANNELS = 2, 4  # of a tile
+SINGLE_CHANNELS = 8  # of a tile for layers of one pixel
+SOURCES = ("tvm_tiny_dot.h", "tvm_tiny_dot.c")
+WINDOW_FIELDS = 8
+
+
+def pack_weights(weight: Array, tile: int) -> Array:
+    """(channels, window) int8 to words (tile, word, channel pair): lanes hold 256 a + b.
+
+    Words follow the order of SXTB16: elements 0 and 2 of every four, then 1 and 3.
+    """
+    padded = requantization.pad_channels(weight, tile).astype(np.int64)
+    depth = -(-padded.shape[1] // 4) * 4
+    padded = np.pad(padded, ((0, 0), (0, depth - padded.shape[1])))
+    lanes = 256 * padded[0::2] + padded[1::2]  # (channel pair, depth)
+    quads = lanes.reshape(len(lanes), depth // 4, 4)[..., [0, 2, 1, 3]]
+    words = (quads[..., 0::2] & 0xFFFF) | (quads[..., 1::2] << 16)
+    grouped = words.reshape(-1, tile // 2, depth // 2)  # (tile, channel pair, word)
+    return np.ascontiguousarray(grouped.transpose(0, 2, 1)).astype(np.uint32).view(np.int32)
+
+
+def can_pack(weight: Array) -> bool:
+    """Whether lanes hold 256 a + b without overflow, and sums stay below 2^23."""
+    flat = requantization.pad_channels(weight.reshape(len(weight), -1), 2).astype(np.int64)
+    lanes = 256 * flat[0::2] + flat[1::2]
+    fits_lane = lanes.min(initial=0) >= -(1 << 15) and lanes.max(initial=0) < 1 << 15
+    largest_sum = np.abs(flat).sum(axis=1).max(initial=0) * 128
+    return bool(fits_lane and largest_sum < 1 << 23)
+
+
+def kernel(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    weight: Array,
+    bias: Array,
+    epilogue: DspEpilogue,
+) -> Kernel | None:
+    """The kernel for any window, stride and padding; None where packing is impossible."""
+    if attrs.groups != 1 or not can_pack(weight):
+        return None
+    pixels = output.elements // output.shape[3]
+    tile = CHANNELS if pixels > 1 else SINGLE_CHANNELS
+    depth = -(-weight[0].size // 4) * 4
+    is_pointwise = weight.shape[1:3] == (1, 1) and not attrs.is_padded
+    reads_pixels = is_pointwise and data.shape[3] % 4 == 0
+    make = _single if pixels == 1 else _pointwise if reads_pixels else _windowed
+    words = depth // 2 * (1 if pixels == 1 else PIXELS)
+    folded = requantization.fold_zero_point(bias, weight, attrs.input_zero_point)
+    return Kernel(
+        "conv2d_1x1" if is_pointwise else "conv2d",
+        make(attrs, data, output, depth, epilogue),
+        (
+            ("window", window_table(attrs, data, weight)),
+            ("weight", pack_weights(weight.reshape(len(weight), -1), tile)),
+            epilogue.constant(folded),
+        ),
+        # Behind the words lie the window's bytes, where they have to be gathered one by one.
+        TensorSpec((words + (0 if data.shape[3] % 4 == 0 else depth // 4),), "int32"),
+        SOURCES,
+    )
+
+
+def window_table(attrs: QConv2DAttributes, data: TensorSpec, weight: Array) -> Array:
+    """What tiny_expand_window reads: see `enum` in runtime/tvm_tiny_dot.h."""
+    _, height, width, channels = data.shape
+    _, kernel_height, kernel_width, _ = weight.shape
+    geometry = (height, width, channels, kernel_height, kernel_width, *attrs.dilation)
+    return np.array([*geometry, attrs.input_zero_point], np.int32)
+
+
+def _single(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    depth: int,
+    epilogue: DspEpilogue,
+) -> tirx.PrimFunc:
+    """One output pixel, as in dense layers: eight channels at a time."""
+    words, channels, elements = depth // 2, output.shape[3], data.elements
+    groups, tile = -(-channels // SINGLE_CHANNELS), SINGLE_CHANNELS
+    top, left = -attrs.padding[0], -attrs.padding[1]
+
+    @T.prim_func(s_tir=True)
+    def conv2d_single(
+        x: T.Buffer((elements,), "int8"),
+        window: T.Buffer((WINDOW_FIELDS,), "int32"),
+        weight: T.Buffer((groups, words, tile // 2), "int32"),
+        params: T.Buffer((channels, epilogue.fields), "int32"),
+        scratch: T.Buffer((words + depth // 4,), "int32"),
+        y: T.Buffer((channels,), "int8"),
+    ):
+        T.evaluate(
+            T.call_extern(
+                "int32",
+                "tiny_expand_window",
+                T.address_of(x[0]),
+                T.address_of(window[0]),
+                top,
+                left,
+                T.address_of(scratch[0]),
+                1,
+                T.address_of(scratch[words]),
+            )
+        )
+        for g in range(groups):
+            acc = T.sblock_alloc_buffer((tile,), "int32")
+            T.evaluate(
+                T.call_extern(
+                    "int32",
+                    "tiny_dot_1x8",
+                    T.address_of(scratch[0]),
+                    T.address_of(weight[g, 0, 0]),
+                    words,
+                    T.address_of(acc[0]),
+                )
+            )
+            for j in T.unroll(tile):
+                if g * tile + j < channels:
+                    y[g * tile + j] = epilogue.emit(acc[j], params, g * tile + j)
+
+    return conv2d_single
+
+
+def _pointwise(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    depth: int,
+    epilogue: DspEpilogue,
+) -> tirx.PrimFunc:
+    """1x1 windows of a multiple of four channels are read where they lie."""
+    batch, height, width, _ = data.shape
+    _, out_height, out_width, channels = output.shape
+    pixels, words, groups = batch * out_height * out_width, depth // 2, -(-channels // CHANNELS)
+    index, locate = _PixelIndex(pixels), _Locate(attrs, out_height, out_width)
+
+    @T.prim_func(s_tir=True)
+    def conv2d_1x1(
+        x: T.Buffer((batch, height, width, depth), "int8"),
+        window: T.Buffer((WINDOW_FIELDS,), "int32"),
+        weight: T.Buffer((groups, words, CHANNELS // 2), "int32"),
+        params: T.Buffer((channels, epilogue.fields), "int32"),
+        scratch: T.Buffer((words * PIXELS,), "int32"),
+        y: T.Buffer((pixels, channels), "int8"),
+    ):
+        for p in range(index.tiles):
+            for i in T.unroll(PIXELS):
+                T.evaluate(
+                    T.call_extern(
+                        "int32",
+                        "tiny_expand",
+                        T.address_of(
+                            x[
+                                locate.batch(index.of(p, i)),
+                                locate.row(index.of(p, i)),
+                                locate.column(index.of(p, i)),
+                                0,
+                            ]
+                        ),
+                        depth,
+                        T.address_of(scratch[i]),
+                        PIXELS,
+                    )
+                )
+            for g in range(groups):
+                acc = T.sblock_alloc_buffer((2 * CHANNELS,), "int32")
+                T.evaluate(
+                    T.call_extern(
+                        "int32",
+                        "tiny_dot_2x4",
+                        T.address_of(scratch[0]),
+                        T.address_of(weight[g, 0, 0]),
+                        words,
+                        T.address_of(acc[0]),
+                    )
+                )
+                for j in T.unroll(CHANNELS):
+                    if g * CHANNELS + j < channels:
+                        for i in T.unroll(PIXELS):
+                            y[index.of(p, i), g * CHANNELS + j] = epilogue.emit(
+                                acc[i * CHANNELS + j], params, g * CHANNELS + j
+                            )
+
+    return conv2d_1x1
+
+
+def _windowed(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    depth: int,
+    epilogue: DspEpilogue,
+) -> tirx.PrimFunc:
+    """Any other window is expanded tap by tap."""
+    batch, elements = data.shape[0], data.elements // data.shape[0]
+    _, out_height, out_width, channels = output.shape
+    pixels, words, groups = batch * out_height * out_width, depth // 2, -(-channels // CHANNELS)
+    index, locate = _PixelIndex(pixels), _Locate(attrs, out_height, out_width)
+
+    @T.prim_func(s_tir=True)
+    def conv2d(
+        x: T.Buffer((batch, elements), "int8"),
+        window: T.Buffer((WINDOW_FIELDS,), "int32"),
+        weight: T.Buffer((groups, words, CHANNELS // 2), "int32"),
+        params: T.Buffer((channels, epilogue.fields), "int32"),
+        scratch: T.Buffer((words * PIXELS + depth // 4,), "int32"),
+        y: T.Buffer((pixels, channels), "int8"),
+    ):
+        for p in range(index.tiles):
+            for i in T.unroll(PIXELS):
+                T.evaluate(
+                    T.call_extern(
+                        "int32",
+                        "tiny_expand_window",
+                        T.address_of(x[locate.batch(index.of(p, i)), 0]),
+                        T.address_of(window[0]),
+                        locate.row(index.of(p, i)),
+                        locate.column(index.of(p, i)),
+                        T.address_of(scratch[i]),
+                        PIXELS,
+                        T.address_of(scratch[words * PIXELS]),
+                    )
+                )
+            for g in range(groups):
+                acc = T.sblock_alloc_buffer((2 * CHANNELS,), "int32")
+                T.evaluate(
+                    T.call_extern(
+                        "int32",
+                        "tiny_dot_2x4",
+                        T.address_of(scratch[0]),
+                        T.address_of(weight[g, 0, 0]),
+                        words,
+                        T.address_of(acc[0]),
+                    )
+                )
+                for j in T.unroll(CHANNELS):
+                    if g * CHANNELS + j < channels:
+                        for i in T.unroll(PIXELS):
+                            y[index.of(p, i), g * CHANNELS + j] = epilogue.emit(
+                                acc[i * CHANNELS + j], params, g * CHANNELS + j
+                            )
+
+    return conv2d
+
+
+@dataclass(frozen=True)
+class _PixelIndex:
+    """Output pixels two by two; an odd last one is computed twice."""
+
+    pixels: int
+
+    @property
+    def tiles(self) -> int:
+        return -(-self.pixels // PIXELS)
+
+    def of(self, tile: tirx.Expr, i: tirx.Expr) -> tirx.Expr:
+        pixel = tile * PIXELS + i
+        return pixel if self.pixels % PIXELS == 0 else T.min(pixel, self.pixels - 1)
+
+
+@dataclass(frozen=True)
+class _Locate:
+    """Where in the input the window of a flat output pixel begins."""
+
+    attrs: QConv2DAttributes
+    height: int
+    width: int
+
+    def batch(self, pixel: tirx.Expr) -> tirx.Expr:
+        return pixel // (self.height * self.width)
+
+    def row(self, pixel: tirx.Expr) -> tirx.Expr:
+        row = pixel // self.width % self.height
+        return row * self.attrs.strides[0] - self.attrs.padding[0]
+
+    def column(self, pixel: tirx.Expr) -> tirx.Expr:
+        return pixel % self.width * self.attrs.strides[1] - self.attrs.padding[1]

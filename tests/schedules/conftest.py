@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.schedules.suite import Suite
+from tests.support.kernels import Library, build
+
+
+@pytest.fixture(scope="module")
+def library(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    """All kernels of the test module's SUITE, compiled at once."""
+    suite = request.module.SUITE
+    assert isinstance(suite, Suite)
+    return build(suite.jobs(), tmp_path_factory.mktemp("kernels"))

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import itertools
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
+from tests.support import one_operator as one
+from tests.support.kernels import Library
+from tvm_tiny.errors import UnsupportedError
+from tvm_tiny.schedules import numerics
+from tvm_tiny.schedules.dialect import OPERATORS, TensorSpec, attributes_of, lower
+from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes
+
+WINDOWS = {
+    f"{padding} stride {stride} dilation {dilation}": one.Window(
+        (3, 2), (stride, stride), padding, (dilation, dilation)
+    )
+    for padding, stride, dilation in itertools.product(("SAME", "VALID"), (1, 2, 3), (1, 2))
+    if stride == 1 or dilation == 1
+}
+ACTIVATIONS = ("RELU", "RELU6", "RELU_N1_TO_1")
+PER_TENSOR = one.Weights(per_channel=False, lowest=-128)
+POINTWISE = one.Window((1, 1))
+
+
+def conv_call(seed: int) -> Any:
+    """Return a convolution with every property drawn at random."""
+    generator = np.random.default_rng(seed)
+    groups = int(generator.choice([1, 1, 2, 3]))
+    depth, per_group = (int(n) for n in generator.integers(1, 7, 2))
+    kernel = tuple(int(n) for n in generator.integers(1, 5, 2))
+    attrs = QConv2DAttributes(
+        input_zero_point=int(generator.integers(-128, 128)),
+        output_zero_point=int(generator.integers(-128, 128)),
+        clamp_min=-128 if seed % 2 else -30,
+        clamp_max=127 if seed % 3 else 40,
+        strides=_pair(generator.integers(1, 4, 2)),
+        padding=tuple(int(n) for n in generator.integers(0, min(kernel), 4)),  # type: ignore[arg-type]
+        dilation=_pair(generator.integers(1, 3, 2)),
+        groups=groups,
+    )
+    size = [int(generator.integers(k * 2, k * 2 + 7)) for k in kernel]
+    data = TensorSpec((int(generator.integers(1, 3)), *size, depth * groups), "int8")
+    return call_of(QCONV2D, attrs, data, *constants(generator, per_group * groups, *kernel, depth))
+
+
+def constants(
+    generator: np.random.Generator, channels: int, *shape: int, real: float | None = None
+) -> list[Any]:
+    """Return weights, bias, multiplier and shift; one shift for all channels, or many."""
+    weight = generator.integers(-128, 128, (channels, *shape), np.int8)
+    typical = 1 / (74 * 74 * np.sqrt(np.prod(shape))) * 40
+    spread = generator.choice([0.0, 3.0])
+    reals = (real or typical) * 2.0 ** generator.uniform(-spread, spread, channels)
+    multiplier, shift = numerics.quantize_multiplier(reals)
+    bias = generator.integers(-5000, 5000, channels, np.int32)
+    return [weight, bias, multiplier, shift]
+
+
+def _pair(values: Any) -> tuple[int, int]:
+    return int(values[0]), int(values[1])
+
+
+def scaled_call(real: float, *, channels: int = 5, pointwise: bool = True) -> Any:
+    """Return a convolution whose results are scaled by about `real`."""
+    kernel = 1 if pointwise else 2
+    padding = (0,) * 4
+    attrs = QConv2DAttributes(-3, 5, -128, 127, strides=(1, 1), padding=padding, dilation=(1, 1))
+    generator = np.random.default_rng(7)
+    numbers = constants(generator, channels, kernel, kernel, 3, real=real)
+    return call_of(QCONV2D, attrs, TensorSpec((1, 3, 3, 3), "int8"), *numbers)
+
+
+SUITE = Suite(
+    models={
+        **{
+            name: partial(one.conv2d, (2, 9, 8, 3), 5, window) for name, window in WINDOWS.items()
+        },
+        **{
+            name: partial(one.conv2d, (1, 5, 4, 3), 6, activation=name, seed=3)
+            for name in ACTIVATIONS
+        },
+        **{
+            f"pointwise {size}": partial(one.conv2d, (1, *size), filters, POINTWISE)
+            for *size, filters in ((5, 4, 7, 9), (3, 3, 8, 4), (1, 1, 16, 1), (7, 2, 32, 8))
+        },
+        "pointwise in batches": lambda: one.conv2d((3, 3, 3, 5), 7, POINTWISE),
+        "pointwise with strides": lambda: one.conv2d((1, 5, 5, 4), 4, one.Window((1, 1), (2, 2))),
+        "no bias": lambda: one.conv2d((1, 5, 5, 3), 4, weights=one.Weights(bias=False)),
+        "per tensor": lambda: one.conv2d((1, 5, 5, 3), 4, weights=PER_TENSOR),
+        "zero point at the low end": lambda: one.conv2d(
+            one.int8_tensor((1, 6, 5, 3), zero_point=-128), 4
+        ),
+        "zero point at the high end": lambda: one.conv2d(
+            one.int8_tensor((1, 6, 5, 3), zero_point=127), 4
+        ),
+        "one channel": lambda: one.conv2d((1, 8, 8, 1), 8, one.Window((5, 5), (2, 2))),
+        "wide and low": lambda: one.conv2d((1, 1, 17, 4), 6, one.Window((1, 5))),
+        "kernel as large as the image": lambda: one.conv2d(
+            (1, 4, 3, 8), 8, one.Window((4, 3), padding="VALID")
+        ),
+        "many channels": lambda: one.conv2d((1, 4, 4, 40), 24, one.Window((3, 3))),
+    },
+    calls={
+        **{f"random {seed}": partial(conv_call, seed) for seed in range(40)},
+        "scale above one": partial(scaled_call, 1.7),
+        "scale above one, padded": partial(scaled_call, 30.0, pointwise=False),
+        "scale near one": partial(scaled_call, 0.999),
+        "vanishing scale": partial(scaled_call, 2.0**-40),
+        "one channel of eight": partial(scaled_call, 0.01, channels=1),
+    },
+)
+
+
+@needs_tflm
+@pytest.mark.parametrize("name", SUITE.models)
+def test_meaning_is_tflm(name: str) -> None:
+    SUITE.check_meaning(name)
+
+
+@pytest.mark.parametrize("name", SUITE.names)
+def test_kernel_is_meaning(name: str, library: Library) -> None:
+    SUITE.check_kernel(library, name)
+
+
+def simple(
+    weight: Any, bias: Any, shape: tuple[int, ...] = (1, 5, 5, 3), real: float = 0.001
+) -> Any:
+    """Return a convolution of given weights (O, H, W, I), stride 2, padded at the end."""
+    attrs = QConv2DAttributes(
+        -128, 0, -128, 127, strides=(2, 2), padding=(0, 0, 1, 1), dilation=(1, 1)
+    )
+    numbers = numerics.quantize_multiplier(np.full(len(weight), real))
+    return call_of(QCONV2D, attrs, TensorSpec(shape, "int8"), weight, bias, *numbers)
+
+
+def test_type_and_macs() -> None:
+    call = simple(np.ones((6, 3, 2, 3), np.int8), np.zeros(6, np.int32))
+    assert inferred(call) == TensorSpec((1, 2, 3, 6), "int8")
+    arguments = [TensorSpec((1, 5, 5, 3), "int8"), np.ones((6, 3, 2, 3), np.int8)]
+    assert OPERATORS["tiny.qconv2d"].macs(attributes_of(call), *arguments) == 2 * 3 * 6 * 3 * 2 * 3
+
+
+def test_a_sum_that_could_overflow_is_an_error() -> None:
+    bias = np.array([0, (1 << 31) - 1000], np.int32)
+    with pytest.raises(UnsupportedError, match="32-bit accumulator could overflow") as caught:
+        lower(simple(np.ones((2, 3, 3, 3), np.int8), bias, real=2.0**-31))
+    assert caught.value.where == "channel 1"
+
+
+def test_a_dead_channel_with_a_huge_bias_is_no_error() -> None:
+    weight = np.zeros((2, 3, 3, 3), np.int8)
+    weight[0] = 1
+    call = simple(weight, np.array([5, -(1 << 31) + 1], np.int32))
+    bias = dict(lower(call).constants)["bias"]
+    assert abs(int(bias[1])) < 1 << 30

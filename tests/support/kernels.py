@@ -1,0 +1,187 @@
+"""Compile kernels to C and run them on this machine, under the sanitisers.
+
+Starting the compiler takes longer than compiling, so all kernels of a test module go through it
+at once. Every array lies in a block of memory of exactly its size: the address sanitiser ends the
+process on any access outside. Output and scratch start filled with a pattern, and what is read
+only must not change.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tvm_tiny.codegen.c_printer import CPrinter, c_type
+from tvm_tiny.codegen.lower_kernel import lower_kernel
+from tvm_tiny.schedules.dialect import Kernel, TensorSpec
+from tvm_tiny.targets.toolchain import find_host_compiler
+
+Array = np.ndarray[Any, Any]
+
+RUNTIME = Path(str(files("tvm_tiny") / "runtime"))
+FLAGS = (
+    *("-std=gnu99", "-O1", "-g0", "-Wall", "-Wextra", "-Werror"),
+    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
+)
+PATTERN = 0xA5
+TIMEOUT_SECONDS = 120
+
+# Requests until the input ends: the function's number, how many arrays there are and how many of
+# them are read only, then each array's size and bytes. The answer is the last array's bytes.
+HARNESS = """
+static int read_numbers(uint32_t *numbers, size_t count) {
+  return fread(numbers, sizeof(uint32_t), count, stdin) == count;
+}
+
+int main(void) {
+  uint32_t head[3];
+  while (read_numbers(head, 3)) {
+    void *arrays[16], *copies[16];
+    uint32_t sizes[16];
+    for (uint32_t i = 0; i < head[1]; ++i) {
+      if (!read_numbers(&sizes[i], 1)) return 2;
+      arrays[i] = malloc(sizes[i]);
+      copies[i] = malloc(sizes[i]);
+      if (fread(arrays[i], 1, sizes[i], stdin) != sizes[i]) return 3;
+      memcpy(copies[i], arrays[i], sizes[i]);
+    }
+    functions[head[0]](arrays);
+    for (uint32_t i = 0; i < head[2]; ++i) {
+      if (memcmp(arrays[i], copies[i], sizes[i]) != 0) return 4;
+    }
+    fwrite(arrays[head[1] - 1], 1, sizes[head[1] - 1], stdout);
+    for (uint32_t i = 0; i < head[1]; ++i) {
+      free(arrays[i]);
+      free(copies[i]);
+    }
+  }
+  return 0;
+}
+"""
+
+
+class KernelError(Exception):
+    """Raised when a kernel does not compile, or a sanitiser stops it."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A kernel and the tensor that it writes."""
+
+    kernel: Kernel
+    output: TensorSpec
+
+
+@dataclass(frozen=True)
+class Library:
+    """Compiled kernels by name."""
+
+    program: Path
+    jobs: Mapping[str, Job]
+
+    def run(self, name: str, samples: Sequence[Sequence[Array]]) -> list[Array]:
+        """Return what the kernel writes for each sample of its run-time inputs."""
+        job = self.jobs[name]
+        number = list(self.jobs).index(name)
+        constants = [values for _, values in job.kernel.constants]
+        scratch = [] if job.kernel.scratch is None else [_filled(job.kernel.scratch)]
+        requests = [
+            Request(number, [*inputs, *constants], [*scratch, _filled(job.output)])
+            for inputs in samples
+        ]
+        answers = ask(self.program, requests)
+        return [np.frombuffer(a, job.output.dtype).reshape(job.output.shape) for a in answers]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A call of a compiled function."""
+
+    function: int
+    read_only: Sequence[Array]
+    written: Sequence[Array]
+
+    def encode(self) -> bytes:
+        """Return it as the harness reads it."""
+        arrays = [*self.read_only, *self.written]
+        parts = [_numbers(self.function, len(arrays), len(self.read_only))]
+        for array in arrays:
+            parts += [_numbers(array.nbytes), np.ascontiguousarray(array).tobytes()]
+        return b"".join(parts)
+
+
+def ask(program: Path, requests: Sequence[Request]) -> list[bytes]:
+    """Run calls in one process; return the last array of each."""
+    content = b"".join(request.encode() for request in requests)
+    done = subprocess.run(
+        [str(program)], input=content, capture_output=True, timeout=TIMEOUT_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        detail = done.stderr.decode(errors="replace")[:2000]
+        raise KernelError(f"{program.name} ended with status {done.returncode}:\n{detail}")
+    answers, start = [], 0
+    for request in requests:
+        end = start + request.written[-1].nbytes
+        answers.append(done.stdout[start:end])
+        start = end
+    return answers
+
+
+def _filled(spec: TensorSpec) -> Array:
+    return np.full(spec.nbytes, PATTERN, np.uint8)
+
+
+def _numbers(*values: int) -> bytes:
+    return np.array(values, np.uint32).tobytes()
+
+
+def build(jobs: Mapping[str, Job], folder: Path) -> Library:
+    """Compile kernels with one call of the compiler."""
+    parts = [kernel_source(job.kernel, number) for number, job in enumerate(jobs.values())]
+    runtime = {source for job in jobs.values() for source in job.kernel.sources}
+    program = compile_functions("\n".join(parts), len(parts), folder, sorted(runtime))
+    return Library(program, jobs)
+
+
+def kernel_source(kernel: Kernel, number: int) -> str:
+    """Return the C of a kernel, and `call_<number>` that takes its arrays as an array."""
+    lowered = lower_kernel(kernel.function)
+    used = CPrinter(lowered).used_parameters()
+    printer = CPrinter(lowered)
+    body = "\n".join(printer.body())
+    name = f"kernel_{number}"
+    parameters = [p for p, is_used in enumerate(used) if is_used]
+    arguments = [f"({c_type(lowered.params[p].dtype)} *)a[{p}]" for p in parameters]
+    return (
+        f"static {printer.signature(name, used)} {{\n{body}\n}}\n"
+        f"static void call_{number}(void **a) {{ {name}({', '.join(arguments)}); }}\n"
+    )
+
+
+def compile_functions(
+    source: str, count: int, folder: Path, runtime: Sequence[str] = (), flags: Sequence[str] = FLAGS
+) -> Path:
+    """Compile C that defines `call_0` to `call_<count - 1>` to a program for `ask`.
+
+    `runtime` are further files of the C runtime: headers are included, sources compiled too.
+    """
+    names = ", ".join(f"call_{number}" for number in range(count))
+    system = [f"#include <{name}.h>" for name in ("stdint", "stdio", "stdlib", "string")]
+    own = [f'#include "{name}"' for name in ("tvm_tiny.h", *runtime) if name.endswith(".h")]
+    table = f"static void (*const functions[])(void **) = {{{names}}};"
+    path, program = folder / "kernels.c", folder / "kernels"
+    path.write_text("\n".join([*system, *own, source, table, HARNESS]))
+    others = [str(RUNTIME / name) for name in runtime if name.endswith(".c")]
+    command = [find_host_compiler(), *flags, f"-I{RUNTIME}", str(path), *others]
+    done = subprocess.run(
+        [*command, "-o", str(program)], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise KernelError(done.stderr[:4000])
+    return program
