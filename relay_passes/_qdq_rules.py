@@ -86,10 +86,13 @@ def rescale(walk: Walk, known: Quantized, output: Quantized) -> ir.Expr:
     """The same real values under other parameters: nothing, or a table."""
     if known.has_parameters_of(output):
         return known.expr
-    multiplier, shift = numerics.quantize_multiplier(known.scalar_scale / output.scalar_scale)
-    scaled = numerics.requantize(DOMAIN - known.zero_point, multiplier, shift)
-    table = numerics.clamp_int8(scaled + output.zero_point)
-    return lookup("rescale", known.expr, table)
+    if walk.source == "tflite":
+        real = known.scalar_scale / output.scalar_scale
+        scaled = numerics.requantize(DOMAIN - known.zero_point, *numerics.quantize_multiplier(real))
+    else:
+        values = np.float32(known.scalar_scale) * (DOMAIN - known.zero_point).astype(np.float32)
+        scaled = np.round(values / np.float32(output.scalar_scale))
+    return lookup("rescale", known.expr, numerics.clamp_int8(scaled + output.zero_point))
 
 
 def lookup(function: str, data: ir.Expr, table: Array) -> ir.Expr:
@@ -276,6 +279,16 @@ def _matmul(walk: Walk, island: Island) -> ir.Expr | None:
     return QDENSE(attrs, data.expr, constant(integers), constant(bias), multiplier, shift)
 
 
+def _rounded_once(real: float) -> tuple[int, int]:
+    """Multiplier and shift of a factor, without the shift to the right that rounds again.
+
+    TensorFlow Lite rounds twice; where the shift is short that moves the average of all results.
+    """
+    multiplier, shift = (int(v) for v in numerics.quantize_multiplier(real))
+    right = max(-shift, 0)
+    return (multiplier + ((1 << right) >> 1)) >> right, shift + right
+
+
 # Element-wise
 
 
@@ -373,13 +386,10 @@ def _mean_over(
 ) -> ir.Expr:
     count = int(np.prod([int(data.expr.ty.shape[axis]) for axis in axes]))
     real = data.scalar_scale / island.output.scalar_scale
-    attrs = qmean.QMeanAttributes(
-        tuple(axes),
-        int(keep_dims),
-        data.zero_point,
-        island.output.zero_point,
-        *qmean.fold_count(real, count),
-    )
+    is_tflite = walk.source == "tflite"
+    scaling = qmean.fold_count(real, count) if is_tflite else _rounded_once(real / count)
+    points = (data.zero_point, island.output.zero_point)
+    attrs = qmean.QMeanAttributes(tuple(axes), int(keep_dims), *points, *scaling)
     return _clamp(walk, qmean.QMEAN(attrs, data.expr), island)
 
 

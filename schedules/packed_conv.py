@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PIXELS, CHANNELS = 2, 4  # of a tile
 SINGLE_CHANNELS = 8  # of a tile for layers of one pixel
-SOURCES = ("tvm_tiny_dot.h", "tvm_tiny_dot.c")
+SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_dot.h", "tvm_tiny_dot.c")
 WINDOW_FIELDS = 8
 
 

@@ -12,9 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import requantization
-from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
-from tvm_tiny.schedules.requantization import CHANNEL_TILE, RequantizeAttributes
+from tvm_tiny.schedules import plane_depthwise, requantization
+from tvm_tiny.schedules.dialect import (
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    Variant,
+    define,
+)
+from tvm_tiny.schedules.requantization import CHANNEL_TILE, DspEpilogue, RequantizeAttributes
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
 
 
@@ -123,8 +131,31 @@ def kernel(
     )
 
 
+def plane_kernel(
+    attrs: QDepthwiseConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel | None:
+    """The kernel of plane_depthwise.py where its requantisation can do this layer's shifts."""
+    taps = weight.reshape(-1, weight.shape[2]).T
+    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    if not DspEpilogue.supports(shift, is_wide):
+        return None
+    epilogue, output = DspEpilogue(attrs, multiplier, shift), infer(attrs, data, weight)
+    return plane_depthwise.kernel(attrs, data, output, weight, bias, epilogue)
+
+
 QDEPTHWISE_CONV2D = define(
     Operator(
-        "tiny.qdepthwise_conv2d", QDepthwiseConv2DAttributes, infer, meaning, kernel, macs
+        "tiny.qdepthwise_conv2d",
+        QDepthwiseConv2DAttributes,
+        infer,
+        meaning,
+        kernel,
+        macs,
+        (Variant("plane", frozenset({"dsp"}), plane_kernel),),
     )
 )

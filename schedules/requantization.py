@@ -171,11 +171,14 @@ class DspEpilogue:
         right = -self.shift.astype(np.int64)
         return (np.int64(1) << (right - 1)) + (self.attrs.output_zero_point << right)
 
+    def full_table(self, bias: Array) -> Array:
+        """All four words of every channel, int64 (channels, 4)."""
+        columns = (2 * bias.astype(np.int64), self.multiplier, self._offset(), -self.shift)
+        return np.stack([column.astype(np.int64) for column in columns], axis=1)
+
     def constant(self, bias: Array) -> tuple[str, Array]:
         """The kernel's table of channel parameters."""
-        columns = [2 * bias.astype(np.int64), self.multiplier, self._offset(), -self.shift]
-        table = np.stack([c.astype(np.int64) for c in columns[: self.fields]], axis=1)
-        return ("params", table.astype(np.int32))
+        return ("params", self.full_table(bias)[:, : self.fields].astype(np.int32))
 
     def emit(self, doubled: tirx.Expr, params: tirx.Buffer, channel: tirx.Expr) -> tirx.Expr:
         """int8 of one channel from twice its sum."""

@@ -186,4 +186,3 @@ def _read(path: str) -> str:
 
 def _is_source(path: str) -> bool:
     return PurePosixPath(path).suffix == ".c"
-

@@ -77,9 +77,7 @@ def scaled_call(real: float, *, channels: int = 5, pointwise: bool = True) -> An
 
 SUITE = Suite(
     models={
-        **{
-            name: partial(one.conv2d, (2, 9, 8, 3), 5, window) for name, window in WINDOWS.items()
-        },
+        **{name: partial(one.conv2d, (2, 9, 8, 3), 5, window) for name, window in WINDOWS.items()},
         **{
             name: partial(one.conv2d, (1, 5, 4, 3), 6, activation=name, seed=3)
             for name in ACTIVATIONS

@@ -13,7 +13,7 @@ LOWERING = (
     s_tir.transform.LowerInitBlock(),
     s_tir.transform.PlanAndUpdateBufferAllocationLocation(),
     s_tir.transform.ConvertBlocksToOpaque(),
-    s_tir.transform.CompactBufferAllocation(),
+    # No CompactBufferAllocation: it cannot see what micro-kernels write through pointers.
     s_tir.transform.LowerMatchBuffer(),
     tirx.transform.StmtSimplify(),
     s_tir.transform.LowerOpaqueBlock(),

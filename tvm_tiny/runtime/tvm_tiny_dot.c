@@ -1,43 +1,12 @@
 #include "tvm_tiny_dot.h"
 
-#include <string.h>
-
-#include "tvm_tiny.h"
-
-#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
-#define TINY_HAS_DSP 1
-#else
-#define TINY_HAS_DSP 0
-#endif
-
-/* Bytes 0 and 2 of a word, sign-extended into its halves. */
-static inline int32_t even_bytes(uint32_t word) {
-#if TINY_HAS_DSP
-  int32_t halves;
-  __asm__("sxtb16 %0, %1" : "=r"(halves) : "r"(word));
-  return halves;
-#else
-  const uint32_t low = (uint32_t)(int32_t)(int8_t)(word & 0xffu) & 0xffffu;
-  return (int32_t)(low | (uint32_t)(int32_t)(int8_t)((word >> 16) & 0xffu) << 16);
-#endif
-}
-
-static inline int32_t odd_bytes(uint32_t word) {
-#if TINY_HAS_DSP
-  int32_t halves;
-  __asm__("sxtb16 %0, %1, ror #8" : "=r"(halves) : "r"(word));
-  return halves;
-#else
-  return even_bytes(word >> 8);
-#endif
-}
+#include "tvm_tiny_dsp.h"
 
 void tiny_expand(const int8_t *source, int32_t count, int32_t *words, int32_t step) {
   for (const int8_t *end = source + count; source < end; source += 4) {
-    uint32_t word;
-    memcpy(&word, source, sizeof word);
-    words[0] = even_bytes(word);
-    words[step] = odd_bytes(word);
+    const uint32_t word = tiny_load_word(source);
+    words[0] = tiny_even_bytes(word);
+    words[step] = tiny_odd_bytes(word);
     words += 2 * step;
   }
 }
@@ -199,13 +168,6 @@ __attribute__((naked)) void tiny_dot_1x8(const int32_t *pixel, const int32_t *we
 
 #else
 
-/* x0 * w0 + x1 * w1 + acc over the halves of two words. */
-static int32_t dual_mac(int32_t x, int32_t w, int32_t acc) {
-  const int32_t low = (int16_t)((uint32_t)x & 0xffffu) * (int16_t)((uint32_t)w & 0xffffu);
-  const int32_t high = (int16_t)((uint32_t)x >> 16) * (int16_t)((uint32_t)w >> 16);
-  return (int32_t)((uint32_t)acc + (uint32_t)low + (uint32_t)high);
-}
-
 /* Twice the sums of one pixel and 2 * channel_pairs channels. */
 static void dot(const int32_t *x, int32_t step, const int32_t *weights, int32_t channel_pairs,
                 int32_t pairs, int32_t *acc) {
@@ -214,8 +176,8 @@ static void dot(const int32_t *x, int32_t step, const int32_t *weights, int32_t 
     int32_t low = 0;
     for (int32_t k = 0; k < pairs; ++k) {
       const int32_t word = weights[k * channel_pairs + i];
-      full = dual_mac(x[k * step], word, full);
-      low = dual_mac(x[k * step], even_bytes((uint32_t)word), low);
+      full = tiny_dual_mac(x[k * step], word, full);
+      low = tiny_dual_mac(x[k * step], tiny_even_bytes((uint32_t)word), low);
     }
     acc[2 * i] = (int32_t)((uint32_t)full - (uint32_t)low) >> 7;
     acc[2 * i + 1] = low * 2;

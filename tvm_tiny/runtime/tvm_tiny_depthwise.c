@@ -1,0 +1,250 @@
+#include "tvm_tiny_depthwise.h"
+
+#include <string.h>
+
+#include "tvm_tiny.h"
+#include "tvm_tiny_dsp.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+void tiny_plane_fill(const int32_t *layer, int8_t *plane) {
+  const int32_t rows = layer[TINY_DEPTHWISE_PLANE_ROWS];
+  const int32_t bytes = rows * layer[TINY_DEPTHWISE_PLANE_STRIDE] + TINY_PLANE_SLACK;
+  memset(plane, (int)layer[TINY_DEPTHWISE_ZERO_POINT], (size_t)bytes);
+}
+
+void tiny_plane_gather(const int32_t *layer, const int8_t *image, int8_t *plane) {
+  const int32_t width = layer[TINY_DEPTHWISE_WIDTH];
+  const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
+  const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
+  int8_t *row = plane + layer[TINY_DEPTHWISE_TOP] * stride + layer[TINY_DEPTHWISE_LEFT];
+  for (int32_t y = layer[TINY_DEPTHWISE_HEIGHT]; y > 0; --y) {
+    int8_t *to = row;
+    int32_t x = width;
+    for (; x >= 4; x -= 4) {
+      to[0] = image[0];
+      to[1] = image[step];
+      to[2] = image[2 * step];
+      to[3] = image[3 * step];
+      to += 4;
+      image += 4 * step;
+    }
+    for (; x > 0; --x) {
+      *to++ = *image;
+      image += step;
+    }
+    row += stride;
+  }
+}
+
+/* What the inner loops need of the two tables, in registers. */
+struct plane_job {
+  const int32_t *weights;
+  int32_t bias, multiplier, offset, shift, low, high;
+  int is_clamped; /* to less than the range of int8 */
+};
+
+INLINE struct plane_job make_job(const int32_t *layer, const int32_t *channel, int is_clamped) {
+  const struct plane_job job = {
+      .weights = channel + TINY_CHANNEL_WEIGHTS,
+      .bias = channel[TINY_CHANNEL_BIAS],
+      .multiplier = channel[TINY_CHANNEL_MULTIPLIER],
+      .offset = channel[TINY_CHANNEL_OFFSET],
+      .shift = channel[TINY_CHANNEL_SHIFT],
+      .low = layer[TINY_DEPTHWISE_CLAMP_MIN],
+      .high = layer[TINY_DEPTHWISE_CLAMP_MAX],
+      .is_clamped = is_clamped,
+  };
+  return job;
+}
+
+INLINE int8_t finish(const struct plane_job *job, int32_t doubled) {
+  const int32_t scaled = tiny_scale(doubled, job->multiplier, job->offset, job->shift);
+  if (job->is_clamped) {
+    return (int8_t)tiny_clamp(scaled, job->low, job->high);
+  }
+  return (int8_t)tiny_saturate_int8(scaled);
+}
+
+/* Three taps of one row for two neighbouring pixels: bytes 0 to 3 of the row. */
+INLINE void row_3(uint32_t bytes, int32_t outer, int32_t inner, int32_t *left, int32_t *right) {
+  const int32_t even = tiny_even_bytes(bytes);
+  const int32_t odd = tiny_odd_bytes(bytes);
+  *left = tiny_mac_low_low(odd, inner, tiny_dual_mac(even, outer, *left));
+  *right = tiny_mac_high_low(even, inner, tiny_dual_mac(odd, outer, *right));
+}
+
+/* Two rows and two columns of pixels share every load. The row below the last, and the column
+ * behind it, are computed too where their number is odd, from the plane's slack, but not stored.
+ */
+INLINE void depthwise_3x3_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                             int8_t *output, int is_clamped) {
+  const struct plane_job job = make_job(layer, channel, is_clamped);
+  const int32_t outer0 = job.weights[0], inner0 = job.weights[1];
+  const int32_t outer1 = job.weights[2], inner1 = job.weights[3];
+  const int32_t outer2 = job.weights[4], inner2 = job.weights[5];
+  const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
+  const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
+  const int32_t width = layer[TINY_DEPTHWISE_OUTPUT_WIDTH];
+  const int32_t pitch = width * step;
+  for (int32_t rows = layer[TINY_DEPTHWISE_OUTPUT_HEIGHT]; rows > 0; rows -= 2) {
+    const int8_t *from = plane;
+    int8_t *to = output;
+    for (int32_t columns = width; columns > 0; columns -= 2) {
+      int32_t a = job.bias, b = job.bias, c = job.bias, d = job.bias;
+      uint32_t bytes = tiny_load_word(from);
+      row_3(bytes, outer0, inner0, &a, &b);
+      bytes = tiny_load_word(from + stride);
+      row_3(bytes, outer1, inner1, &a, &b);
+      row_3(bytes, outer0, inner0, &c, &d);
+      bytes = tiny_load_word(from + 2 * stride);
+      row_3(bytes, outer2, inner2, &a, &b);
+      row_3(bytes, outer1, inner1, &c, &d);
+      bytes = tiny_load_word(from + 3 * stride);
+      row_3(bytes, outer2, inner2, &c, &d);
+      to[0] = finish(&job, a);
+      if (columns > 1) {
+        to[step] = finish(&job, b);
+      }
+      if (rows > 1) {
+        to[pitch] = finish(&job, c);
+        if (columns > 1) {
+          to[pitch + step] = finish(&job, d);
+        }
+      }
+      from += 2;
+      to += 2 * step;
+    }
+    plane += 2 * stride;
+    output += 2 * pitch;
+  }
+}
+
+INLINE void depthwise_3x3_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                             int8_t *output, int is_clamped) {
+  const struct plane_job job = make_job(layer, channel, is_clamped);
+  const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
+  const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
+  for (int32_t rows = layer[TINY_DEPTHWISE_OUTPUT_HEIGHT]; rows > 0; --rows) {
+    const int8_t *from = plane;
+    for (int32_t columns = layer[TINY_DEPTHWISE_OUTPUT_WIDTH]; columns > 0; --columns) {
+      int32_t acc = job.bias;
+#pragma GCC unroll 3
+      for (int32_t ky = 0; ky < 3; ++ky) {
+        const uint32_t bytes = tiny_load_word(from + ky * stride);
+        acc = tiny_dual_mac(tiny_even_bytes(bytes), job.weights[2 * ky], acc);
+        acc = tiny_mac_low_low(tiny_odd_bytes(bytes), job.weights[2 * ky + 1], acc);
+      }
+      *output = finish(&job, acc);
+      output += step;
+      from += 2;
+    }
+    plane += 2 * stride;
+  }
+}
+
+/* Five or seven taps of one row for one pixel. */
+INLINE int32_t row_wide(const int8_t *from, const int32_t *weights, int size, int32_t acc) {
+  const uint32_t first = tiny_load_word(from);
+  const uint32_t second = tiny_load_word(from + 4);
+  acc = tiny_dual_mac(tiny_even_bytes(first), weights[0], acc);
+  acc = tiny_dual_mac(tiny_odd_bytes(first), weights[1], acc);
+  acc = tiny_dual_mac(tiny_even_bytes(second), weights[2], acc);
+  return size == 7 ? tiny_mac_low_low(tiny_odd_bytes(second), weights[3], acc) : acc;
+}
+
+/* The same for two neighbouring pixels: bytes 0 to 7 of the row. */
+INLINE void row_wide_2(const int8_t *from, const int32_t *weights, int size, int32_t *left,
+                       int32_t *right) {
+  const uint32_t first = tiny_load_word(from);
+  const uint32_t second = tiny_load_word(from + 4);
+  const int32_t even0 = tiny_even_bytes(first), odd0 = tiny_odd_bytes(first);
+  const int32_t even1 = tiny_even_bytes(second), odd1 = tiny_odd_bytes(second);
+  const int32_t bytes_4_2 = tiny_low_high(even0, even1);
+  *left = tiny_dual_mac(even0, weights[0], *left);
+  *right = tiny_dual_mac(odd0, weights[0], *right);
+  *left = tiny_dual_mac(odd0, weights[1], *left);
+  *right = tiny_dual_mac_crossed(bytes_4_2, weights[1], *right);
+  *left = tiny_dual_mac(even1, weights[2], *left);
+  *right = tiny_dual_mac(odd1, weights[2], *right);
+  if (size == 7) {
+    *left = tiny_mac_low_low(odd1, weights[3], *left);
+    *right = tiny_mac_high_low(even1, weights[3], *right);
+  }
+}
+
+INLINE void depthwise_wide_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                              int8_t *output, int size, int is_clamped) {
+  const struct plane_job job = make_job(layer, channel, is_clamped);
+  const int32_t words = (size + 1) / 2;
+  const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
+  const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
+  for (int32_t rows = layer[TINY_DEPTHWISE_OUTPUT_HEIGHT]; rows > 0; --rows) {
+    const int8_t *from = plane;
+    for (int32_t columns = layer[TINY_DEPTHWISE_OUTPUT_WIDTH]; columns > 0; columns -= 2) {
+      int32_t left = job.bias, right = job.bias;
+      const int8_t *row = from;
+      const int32_t *weights = job.weights;
+      for (const int32_t *end = weights + size * words; weights < end; weights += words) {
+        row_wide_2(row, weights, size, &left, &right);
+        row += stride;
+      }
+      output[0] = finish(&job, left);
+      if (columns == 1) {
+        output += step;
+        break;
+      }
+      output[step] = finish(&job, right);
+      output += 2 * step;
+      from += 2;
+    }
+    plane += stride;
+  }
+}
+
+INLINE void depthwise_wide_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                              int8_t *output, int size, int is_clamped) {
+  const struct plane_job job = make_job(layer, channel, is_clamped);
+  const int32_t words = (size + 1) / 2;
+  const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
+  const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
+  for (int32_t rows = layer[TINY_DEPTHWISE_OUTPUT_HEIGHT]; rows > 0; --rows) {
+    const int8_t *from = plane;
+    for (int32_t columns = layer[TINY_DEPTHWISE_OUTPUT_WIDTH]; columns > 0; --columns) {
+      int32_t acc = job.bias;
+      const int8_t *row = from;
+      const int32_t *weights = job.weights;
+      for (const int32_t *end = weights + size * words; weights < end; weights += words) {
+        acc = row_wide(row, weights, size, acc);
+        row += stride;
+      }
+      *output = finish(&job, acc);
+      output += step;
+      from += 2;
+    }
+    plane += 2 * stride;
+  }
+}
+
+/* Every kernel exists for the full range of int8, where one instruction clamps, and for less. */
+INLINE int is_clamped(const int32_t *layer) {
+  return layer[TINY_DEPTHWISE_CLAMP_MIN] != -128 || layer[TINY_DEPTHWISE_CLAMP_MAX] != 127;
+}
+
+#define DEFINE(name, ...)                                                                        \
+  void name(const int32_t *layer, const int32_t *channel, const int8_t *plane, int8_t *output) { \
+    if (is_clamped(layer)) {                                                                     \
+      const int clamped = 1;                                                                     \
+      __VA_ARGS__;                                                                               \
+    } else {                                                                                     \
+      const int clamped = 0;                                                                     \
+      __VA_ARGS__;                                                                               \
+    }                                                                                            \
+  }
+
+DEFINE(tiny_depthwise_3x3_s1, depthwise_3x3_s1(layer, channel, plane, output, clamped))
+DEFINE(tiny_depthwise_3x3_s2, depthwise_3x3_s2(layer, channel, plane, output, clamped))
+DEFINE(tiny_depthwise_5x5_s1, depthwise_wide_s1(layer, channel, plane, output, 5, clamped))
+DEFINE(tiny_depthwise_5x5_s2, depthwise_wide_s2(layer, channel, plane, output, 5, clamped))
+DEFINE(tiny_depthwise_7x7_s1, depthwise_wide_s1(layer, channel, plane, output, 7, clamped))
+DEFINE(tiny_depthwise_7x7_s2, depthwise_wide_s2(layer, channel, plane, output, 7, clamped))

@@ -1,0 +1,103 @@
+/* The few DSP instructions that kernels use, and what they mean on machines without them. */
+#ifndef TVM_TINY_DSP_H
+#define TVM_TINY_DSP_H
+
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+#define TINY_HAS_DSP 1
+#else
+#define TINY_HAS_DSP 0
+#endif
+
+/* Four bytes at any address. */
+static inline uint32_t tiny_load_word(const int8_t *bytes) {
+  uint32_t word;
+  memcpy(&word, bytes, sizeof word);
+  return word;
+}
+
+#if TINY_HAS_DSP
+
+#define TINY_DSP_1(name, instruction)                    \
+  static inline int32_t name(uint32_t a) {               \
+    int32_t result;                                      \
+    __asm__(instruction : "=r"(result) : "r"(a));        \
+    return result;                                       \
+  }
+#define TINY_DSP_2(name, instruction)                         \
+  static inline int32_t name(int32_t a, int32_t b) {          \
+    int32_t result;                                           \
+    __asm__(instruction : "=r"(result) : "r"(a), "r"(b));     \
+    return result;                                            \
+  }
+#define TINY_DSP_3(name, instruction)                                   \
+  static inline int32_t name(int32_t a, int32_t b, int32_t c) {         \
+    int32_t result;                                                     \
+    __asm__(instruction : "=r"(result) : "r"(a), "r"(b), "r"(c));       \
+    return result;                                                      \
+  }
+
+/* bytes 0 and 2 of a word, sign-extended into its halves; bytes 1 and 3 */
+TINY_DSP_1(tiny_even_bytes, "sxtb16 %0, %1")
+TINY_DSP_1(tiny_odd_bytes, "sxtb16 %0, %1, ror #8")
+/* the low half of b below, the high half of a above */
+TINY_DSP_2(tiny_low_high, "pkhbt %0, %2, %1")
+/* a.low * b.low + a.high * b.high + c, and single products of halves */
+TINY_DSP_3(tiny_dual_mac, "smlad %0, %1, %2, %3")
+/* a.low * b.high + a.high * b.low + c */
+TINY_DSP_3(tiny_dual_mac_crossed, "smladx %0, %1, %2, %3")
+TINY_DSP_3(tiny_mac_low_low, "smlabb %0, %1, %2, %3")
+TINY_DSP_3(tiny_mac_high_low, "smlatb %0, %1, %2, %3")
+
+/* nearest int8 */
+static inline int32_t tiny_saturate_int8(int32_t value) {
+  int32_t result;
+  __asm__("ssat %0, #8, %1" : "=r"(result) : "r"(value));
+  return result;
+}
+
+#else
+
+static inline int32_t tiny_low(int32_t word) { return (int16_t)((uint32_t)word & 0xffffu); }
+
+static inline int32_t tiny_high(int32_t word) { return (int16_t)((uint32_t)word >> 16); }
+
+static inline int32_t tiny_halves(int32_t low, int32_t high) {
+  return (int32_t)(((uint32_t)low & 0xffffu) | (uint32_t)high << 16);
+}
+
+static inline int32_t tiny_even_bytes(uint32_t word) {
+  return tiny_halves((int8_t)(word & 0xffu), (int8_t)((word >> 16) & 0xffu));
+}
+
+static inline int32_t tiny_odd_bytes(uint32_t word) { return tiny_even_bytes(word >> 8); }
+
+static inline int32_t tiny_low_high(int32_t a, int32_t b) {
+  return tiny_halves(tiny_low(b), tiny_high(a));
+}
+
+static inline int32_t tiny_mac_low_low(int32_t a, int32_t b, int32_t c) {
+  return (int32_t)((uint32_t)c + (uint32_t)(tiny_low(a) * tiny_low(b)));
+}
+
+static inline int32_t tiny_mac_high_low(int32_t a, int32_t b, int32_t c) {
+  return (int32_t)((uint32_t)c + (uint32_t)(tiny_high(a) * tiny_low(b)));
+}
+
+static inline int32_t tiny_dual_mac(int32_t a, int32_t b, int32_t c) {
+  return (int32_t)((uint32_t)tiny_mac_low_low(a, b, c) + (uint32_t)(tiny_high(a) * tiny_high(b)));
+}
+
+static inline int32_t tiny_dual_mac_crossed(int32_t a, int32_t b, int32_t c) {
+  return tiny_dual_mac(tiny_halves(tiny_high(a), tiny_low(a)), b, c);
+}
+
+static inline int32_t tiny_saturate_int8(int32_t value) {
+  return value < -128 ? -128 : value > 127 ? 127 : value;
+}
+
+#endif
+
+#endif /* TVM_TINY_DSP_H */
