@@ -150,8 +150,25 @@ def _table(walk: Walk, data: ir.Expr, output: Quantized) -> ir.Expr | None:
 # Convolutions and dense layers
 
 
-def _fixed_point(reals: Array, channels: int) -> tuple[ir.Expr, ir.Expr]:
-    multiplier, shift = numerics.quantize_multiplier(np.broadcast_to(reals, (channels,)))
+LONGEST_FOLDED = 11  # beyond this the bits that a shorter multiplier lacks weigh more
+
+
+def _fixed_point(walk: Walk, reals: Any) -> tuple[Array, Array]:
+    """Multipliers and shifts of factors.
+
+    TensorFlow Lite rounds once after the multiplier and again after the shift to the right. Other
+    sources round once: there a multiplier with fewer bits takes in its shift to the right.
+    """
+    multiplier, shift = numerics.quantize_multiplier(reals)
+    if walk.source == "tflite":
+        return multiplier, shift
+    right = np.where((shift < 0) & (shift >= -LONGEST_FOLDED), -shift, 0).astype(np.int64)
+    folded = (multiplier.astype(np.int64) + ((1 << right) >> 1)) >> right
+    return folded.astype(np.int32), (shift + right).astype(np.int32)
+
+
+def _channel_scaling(walk: Walk, reals: Array, channels: int) -> tuple[ir.Expr, ir.Expr]:
+    multiplier, shift = _fixed_point(walk, np.broadcast_to(reals, (channels,)))
     return constant(multiplier), constant(shift)
 
 
@@ -212,7 +229,7 @@ def _conv2d(walk: Walk, island: Island) -> ir.Expr | None:
         "dilation": tuple(int(d) for d in attrs.dilation),
     }
     scaling = _scaling(data, island)
-    multiplier, shift = _fixed_point(unit / island.output.scalar_scale, channels)
+    multiplier, shift = _channel_scaling(walk, unit / island.output.scalar_scale, channels)
     x, is_nchw = _to_nhwc(walk, data.expr, str(attrs.data_layout))
     depth = int(x.ty.shape[3])
     tail = (constant(bias), multiplier, shift)
@@ -274,19 +291,9 @@ def _matmul(walk: Walk, island: Island) -> ir.Expr | None:
     bias = _bias(walk, island.bias, unit, channels)
     if bias is None:
         return None
-    multiplier, shift = _fixed_point(unit / island.output.scalar_scale, channels)
+    multiplier, shift = _channel_scaling(walk, unit / island.output.scalar_scale, channels)
     attrs = QDenseAttributes(**_scaling(data, island))
     return QDENSE(attrs, data.expr, constant(integers), constant(bias), multiplier, shift)
-
-
-def _rounded_once(real: float) -> tuple[int, int]:
-    """Multiplier and shift of a factor, without the shift to the right that rounds again.
-
-    TensorFlow Lite rounds twice; where the shift is short that moves the average of all results.
-    """
-    multiplier, shift = (int(v) for v in numerics.quantize_multiplier(real))
-    right = max(-shift, 0)
-    return (multiplier + ((1 << right) >> 1)) >> right, shift + right
 
 
 # Element-wise
@@ -387,9 +394,9 @@ def _mean_over(
     count = int(np.prod([int(data.expr.ty.shape[axis]) for axis in axes]))
     real = data.scalar_scale / island.output.scalar_scale
     is_tflite = walk.source == "tflite"
-    scaling = qmean.fold_count(real, count) if is_tflite else _rounded_once(real / count)
+    scaling = qmean.fold_count(real, count) if is_tflite else _fixed_point(walk, real / count)
     points = (data.zero_point, island.output.zero_point)
-    attrs = qmean.QMeanAttributes(tuple(axes), int(keep_dims), *points, *scaling)
+    attrs = qmean.QMeanAttributes(tuple(axes), int(keep_dims), *points, *map(int, scaling))
     return _clamp(walk, qmean.QMEAN(attrs, data.expr), island)
 
 

@@ -54,14 +54,13 @@ def relu6(scaling: Scaling) -> Array:
 
 
 def leaky_relu(scaling: Scaling, alpha: float) -> Array:
-    """x where positive, else alpha * x; the reference computes both factors in float32."""
-    scale, output = np.float32(scaling.input_scale), np.float32(scaling.output_scale)
-    x = scaling.differences
-    factor = scale * np.float32(alpha) / output
-    sign = -1 if factor < 0 else 1
-    positive = numerics.requantize(x, *numerics.quantize_multiplier(scale / output))
-    multiplier, shift = numerics.quantize_multiplier(abs(factor))
-    negative = numerics.requantize(x, sign * multiplier.astype(np.int64), shift)
+    """x where positive, else alpha * x, both rescaled."""
+    if alpha < 0:  # the reference rounds negative multipliers in a way of its own
+        raise UnsupportedError("leaky ReLU of a negative slope", limit=0, found=alpha)
+    x, real = scaling.differences, scaling.input_scale / scaling.output_scale
+    positive = numerics.requantize(x, *numerics.quantize_multiplier(real))
+    slope = scaling.input_scale * float(np.float32(alpha)) / scaling.output_scale
+    negative = numerics.requantize(x, *numerics.quantize_multiplier(slope))
     return numerics.clamp_int8(np.where(x >= 0, positive, negative) + scaling.output_zero_point)
 
 
@@ -99,6 +98,8 @@ def hard_swish(scaling: Scaling) -> Array:
 
 def _saturating(scaling: Scaling, function: Callable[[int], int]) -> Array:
     """Q0.31 results for every int8; beyond a radius that Q4.27 cannot hold, the extremes."""
+    if scaling.input_scale >= 1 << (INPUT_BITS - 1):  # a radius of zero
+        return np.array([_extreme(function, int(x)) for x in scaling.differences])
     real = scaling.input_scale * (1 << (31 - INPUT_BITS))
     multiplier, shift = numerics.quantize_multiplier(real)
     radius = int(((1 << INPUT_BITS) - 1) * (1 << (31 - INPUT_BITS)) / 2.0 ** int(shift))

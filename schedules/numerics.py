@@ -71,5 +71,6 @@ def round_half_away(values: npt.ArrayLike) -> Array:
     """Round half away from zero (C's `round`)."""
     values = np.asarray(values)
     magnitude = np.floor(np.abs(values))
-    magnitude = magnitude + (np.abs(values) - magnitude >= 0.5)
+    with np.errstate(invalid="ignore"):  # infinity less itself
+        magnitude = magnitude + (np.abs(values) - magnitude >= 0.5)
     return np.copysign(magnitude, values)

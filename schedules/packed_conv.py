@@ -15,8 +15,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import requantization
+from tvm_tiny.schedules import numerics, requantization
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules.microkernel import call
 from tvm_tiny.schedules.requantization import DspEpilogue
 
 if TYPE_CHECKING:
@@ -73,11 +74,11 @@ def kernel(
     folded = requantization.fold_zero_point(bias, weight, attrs.input_zero_point)
     return Kernel(
         "conv2d_1x1" if is_pointwise else "conv2d",
-        make(attrs, data, output, depth, epilogue),
+        make(attrs, data, output, depth),
         (
             ("window", window_table(attrs, data, weight)),
             ("weight", pack_weights(weight.reshape(len(weight), -1), tile)),
-            epilogue.constant(folded),
+            ("params", requantization.pad_channels(epilogue.table(folded), tile).astype(np.int32)),
         ),
         # Behind the words lie the window's bytes, where they have to be gathered one by one.
         TensorSpec((words + (0 if data.shape[3] % 4 == 0 else depth // 4),), "int32"),
@@ -94,15 +95,12 @@ def window_table(attrs: QConv2DAttributes, data: TensorSpec, weight: Array) -> A
 
 
 def _single(
-    attrs: QConv2DAttributes,
-    data: TensorSpec,
-    output: TensorSpec,
-    depth: int,
-    epilogue: DspEpilogue,
+    attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, depth: int
 ) -> tirx.PrimFunc:
-    """One output pixel, as in dense layers: eight channels at a time."""
-    words, channels, elements = depth // 2, output.shape[3], data.elements
-    groups, tile = -(-channels // SINGLE_CHANNELS), SINGLE_CHANNELS
+    """One output pixel, as in dense layers."""
+    words, channels, tile = depth // 2, output.shape[3], SINGLE_CHANNELS
+    groups, clamp = -(-channels // tile), _Clamp(attrs, channels)
+    elements, size = data.elements, words + depth // 4
     top, left = -attrs.padding[0], -attrs.padding[1]
 
     @T.prim_func(s_tir=True)
@@ -110,169 +108,131 @@ def _single(
         x: T.Buffer((elements,), "int8"),
         window: T.Buffer((WINDOW_FIELDS,), "int32"),
         weight: T.Buffer((groups, words, tile // 2), "int32"),
-        params: T.Buffer((channels, epilogue.fields), "int32"),
-        scratch: T.Buffer((words + depth // 4,), "int32"),
+        params: T.Buffer((groups * tile, 4), "int32"),
+        scratch: T.Buffer((size,), "int32"),
         y: T.Buffer((channels,), "int8"),
     ):
         T.evaluate(
-            T.call_extern(
-                "int32",
-                "tiny_expand_window",
-                T.address_of(x[0]),
-                T.address_of(window[0]),
-                top,
-                left,
-                T.address_of(scratch[0]),
-                1,
-                T.address_of(scratch[words]),
-            )
+            call("tiny_expand_window", x[0], window[0], top, left, scratch[0], 1, scratch[words])
         )
-        for g in range(groups):
-            acc = T.sblock_alloc_buffer((tile,), "int32")
-            T.evaluate(
-                T.call_extern(
-                    "int32",
-                    "tiny_dot_1x8",
-                    T.address_of(scratch[0]),
-                    T.address_of(weight[g, 0, 0]),
-                    words,
-                    T.address_of(acc[0]),
-                )
-            )
-            for j in T.unroll(tile):
-                if g * tile + j < channels:
-                    y[g * tile + j] = epilogue.emit(acc[j], params, g * tile + j)
+        T.evaluate(
+            call("tiny_conv_one_pixel", scratch[0], weight[0, 0, 0], words, params[0, 0], y[0],
+                 channels)
+        )
+        T.evaluate(clamp.call(y[0]))
 
     return conv2d_single
 
 
 def _pointwise(
-    attrs: QConv2DAttributes,
-    data: TensorSpec,
-    output: TensorSpec,
-    depth: int,
-    epilogue: DspEpilogue,
+    attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, depth: int
 ) -> tirx.PrimFunc:
     """1x1 windows of a multiple of four channels are read where they lie."""
     batch, height, width, _ = data.shape
-    _, out_height, out_width, channels = output.shape
-    pixels, words, groups = batch * out_height * out_width, depth // 2, -(-channels // CHANNELS)
-    index, locate = _PixelIndex(pixels), _Locate(attrs, out_height, out_width)
+    channels, words = output.shape[3], depth // 2
+    index, locate = _PixelIndex(output), _Locate(attrs, output)
+    pixels, groups = index.pixels, -(-channels // CHANNELS)
+    clamp = _Clamp(attrs, pixels * channels)
 
     @T.prim_func(s_tir=True)
     def conv2d_1x1(
         x: T.Buffer((batch, height, width, depth), "int8"),
         window: T.Buffer((WINDOW_FIELDS,), "int32"),
         weight: T.Buffer((groups, words, CHANNELS // 2), "int32"),
-        params: T.Buffer((channels, epilogue.fields), "int32"),
+        params: T.Buffer((groups * CHANNELS, 4), "int32"),
         scratch: T.Buffer((words * PIXELS,), "int32"),
         y: T.Buffer((pixels, channels), "int8"),
     ):
         for p in range(index.tiles):
             for i in T.unroll(PIXELS):
                 T.evaluate(
-                    T.call_extern(
-                        "int32",
+                    call(
                         "tiny_expand",
-                        T.address_of(
-                            x[
-                                locate.batch(index.of(p, i)),
-                                locate.row(index.of(p, i)),
-                                locate.column(index.of(p, i)),
-                                0,
-                            ]
-                        ),
+                        x[
+                            locate.batch(index.of(p, i)),
+                            locate.row(index.of(p, i)),
+                            locate.column(index.of(p, i)),
+                            0,
+                        ],
                         depth,
-                        T.address_of(scratch[i]),
+                        scratch[i],
                         PIXELS,
                     )
                 )
-            for g in range(groups):
-                acc = T.sblock_alloc_buffer((2 * CHANNELS,), "int32")
-                T.evaluate(
-                    T.call_extern(
-                        "int32",
-                        "tiny_dot_2x4",
-                        T.address_of(scratch[0]),
-                        T.address_of(weight[g, 0, 0]),
-                        words,
-                        T.address_of(acc[0]),
-                    )
-                )
-                for j in T.unroll(CHANNELS):
-                    if g * CHANNELS + j < channels:
-                        for i in T.unroll(PIXELS):
-                            y[index.of(p, i), g * CHANNELS + j] = epilogue.emit(
-                                acc[i * CHANNELS + j], params, g * CHANNELS + j
-                            )
+            T.evaluate(
+                call("tiny_conv_two_pixels", scratch[0], weight[0, 0, 0], words, params[0, 0],
+                     y[index.of(p, 0), 0], y[index.of(p, 1), 0], channels)
+            )
+        T.evaluate(clamp.call(y[0, 0]))
 
     return conv2d_1x1
 
 
 def _windowed(
-    attrs: QConv2DAttributes,
-    data: TensorSpec,
-    output: TensorSpec,
-    depth: int,
-    epilogue: DspEpilogue,
+    attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, depth: int
 ) -> tirx.PrimFunc:
     """Any other window is expanded tap by tap."""
     batch, elements = data.shape[0], data.elements // data.shape[0]
-    _, out_height, out_width, channels = output.shape
-    pixels, words, groups = batch * out_height * out_width, depth // 2, -(-channels // CHANNELS)
-    index, locate = _PixelIndex(pixels), _Locate(attrs, out_height, out_width)
+    channels, words = output.shape[3], depth // 2
+    index, locate = _PixelIndex(output), _Locate(attrs, output)
+    pixels, groups = index.pixels, -(-channels // CHANNELS)
+    clamp = _Clamp(attrs, pixels * channels)
 
     @T.prim_func(s_tir=True)
     def conv2d(
         x: T.Buffer((batch, elements), "int8"),
         window: T.Buffer((WINDOW_FIELDS,), "int32"),
         weight: T.Buffer((groups, words, CHANNELS // 2), "int32"),
-        params: T.Buffer((channels, epilogue.fields), "int32"),
+        params: T.Buffer((groups * CHANNELS, 4), "int32"),
         scratch: T.Buffer((words * PIXELS + depth // 4,), "int32"),
         y: T.Buffer((pixels, channels), "int8"),
     ):
         for p in range(index.tiles):
             for i in T.unroll(PIXELS):
                 T.evaluate(
-                    T.call_extern(
-                        "int32",
+                    call(
                         "tiny_expand_window",
-                        T.address_of(x[locate.batch(index.of(p, i)), 0]),
-                        T.address_of(window[0]),
+                        x[locate.batch(index.of(p, i)), 0],
+                        window[0],
                         locate.row(index.of(p, i)),
                         locate.column(index.of(p, i)),
-                        T.address_of(scratch[i]),
+                        scratch[i],
                         PIXELS,
-                        T.address_of(scratch[words * PIXELS]),
+                        scratch[words * PIXELS],
                     )
                 )
-            for g in range(groups):
-                acc = T.sblock_alloc_buffer((2 * CHANNELS,), "int32")
-                T.evaluate(
-                    T.call_extern(
-                        "int32",
-                        "tiny_dot_2x4",
-                        T.address_of(scratch[0]),
-                        T.address_of(weight[g, 0, 0]),
-                        words,
-                        T.address_of(acc[0]),
-                    )
-                )
-                for j in T.unroll(CHANNELS):
-                    if g * CHANNELS + j < channels:
-                        for i in T.unroll(PIXELS):
-                            y[index.of(p, i), g * CHANNELS + j] = epilogue.emit(
-                                acc[i * CHANNELS + j], params, g * CHANNELS + j
-                            )
+            T.evaluate(
+                call("tiny_conv_two_pixels", scratch[0], weight[0, 0, 0], words, params[0, 0],
+                     y[index.of(p, 0), 0], y[index.of(p, 1), 0], channels)
+            )
+        T.evaluate(clamp.call(y[0, 0]))
 
     return conv2d
+
+
+@dataclass(frozen=True)
+class _Clamp:
+    """What is left to clamp when the micro-kernels have saturated to int8."""
+
+    attrs: QConv2DAttributes
+    count: int
+
+    def call(self, first: tirx.Expr) -> tirx.Expr:
+        low, high = self.attrs.clamp_min, self.attrs.clamp_max
+        if (low, high) == (numerics.INT8_MIN, numerics.INT8_MAX):
+            return T.int32(0)
+        return call("tiny_clamp_bytes", first, self.count, low, high)
 
 
 @dataclass(frozen=True)
 class _PixelIndex:
     """Output pixels two by two; an odd last one is computed twice."""
 
-    pixels: int
+    output: TensorSpec
+
+    @property
+    def pixels(self) -> int:
+        return self.output.elements // self.output.shape[3]
 
     @property
     def tiles(self) -> int:
@@ -288,15 +248,14 @@ class _Locate:
     """Where in the input the window of a flat output pixel begins."""
 
     attrs: QConv2DAttributes
-    height: int
-    width: int
+    output: TensorSpec
 
     def batch(self, pixel: tirx.Expr) -> tirx.Expr:
-        return pixel // (self.height * self.width)
+        return pixel // (self.output.shape[1] * self.output.shape[2])
 
     def row(self, pixel: tirx.Expr) -> tirx.Expr:
-        row = pixel // self.width % self.height
+        row = pixel // self.output.shape[2] % self.output.shape[1]
         return row * self.attrs.strides[0] - self.attrs.padding[0]
 
     def column(self, pixel: tirx.Expr) -> tirx.Expr:
-        return pixel % self.width * self.attrs.strides[1] - self.attrs.padding[1]
+        return pixel % self.output.shape[2] * self.attrs.strides[1] - self.attrs.padding[1]

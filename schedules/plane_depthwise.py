@@ -15,6 +15,7 @@ from tvm.script import tirx as T
 
 from tvm_tiny.schedules import requantization
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules.microkernel import call
 from tvm_tiny.schedules.requantization import DspEpilogue
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def channel_table(weight: Array, bias: Array, epilogue: DspEpilogue) -> Array:
         for low, high in PACKING[size]
     ]
     taps = np.stack(words, axis=1).reshape(-1, channels).T  # (channels, row, word)
-    columns = np.concatenate([epilogue.full_table(bias), taps], axis=1)
+    columns = np.concatenate([epilogue.table(bias), taps], axis=1)
     return (columns & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
 
 
@@ -111,31 +112,10 @@ def kernel(
         scratch: T.Buffer((plane_bytes,), "int8"),
         y: T.Buffer((batch, out_image), "int8"),
     ):
-        T.evaluate(
-            T.call_extern(
-                "int32", "tiny_plane_fill", T.address_of(layer[0]), T.address_of(scratch[0])
-            )
-        )
+        T.evaluate(call("tiny_plane_fill", layer[0], scratch[0]))
         for n, c in T.grid(batch, channels):
-            T.evaluate(
-                T.call_extern(
-                    "int32",
-                    "tiny_plane_gather",
-                    T.address_of(layer[0]),
-                    T.address_of(x[n, c]),
-                    T.address_of(scratch[0]),
-                )
-            )
-            T.evaluate(
-                T.call_extern(
-                    "int32",
-                    function,
-                    T.address_of(layer[0]),
-                    T.address_of(table[c, 0]),
-                    T.address_of(scratch[0]),
-                    T.address_of(y[n, c]),
-                )
-            )
+            T.evaluate(call("tiny_plane_gather", layer[0], x[n, c], scratch[0]))
+            T.evaluate(call(function, layer[0], table[c, 0], scratch[0], y[n, c]))
 
     return Kernel(
         "depthwise_conv2d",

@@ -78,12 +78,15 @@ def exp_on_negative_values(a: int, integer_bits: int = DIFFERENCE_BITS) -> int:
 
 def exp_table(scale: float) -> Array:
     """Q0.31 exponential of each difference 0, -1 .. -255; zero where the reference skips it."""
-    real = min(scale * (1 << (31 - DIFFERENCE_BITS)), INT32_MAX)
+    table = np.zeros(256, np.int32)
+    table[0] = INT32_MAX
+    if scale >= 1 << (DIFFERENCE_BITS - 1):  # exp(-scale) vanishes, and the shift would not fit
+        return table
+    real = scale * (1 << (31 - DIFFERENCE_BITS))
     multiplier, shift = (int(v) for v in numerics.quantize_multiplier(real))
     largest = math.floor(
         ((1 << DIFFERENCE_BITS) - 1) * (1 << (31 - DIFFERENCE_BITS)) / (1 << shift)
     )
-    table = np.zeros(256, np.int32)
     for difference in range(min(largest, 255) + 1):
         table[difference] = exp_on_negative_values(_mul(-difference << shift, multiplier))
     return table

@@ -142,7 +142,7 @@ class Epilogue:
 
 @dataclass(frozen=True)
 class DspEpilogue:
-    """The epilogue of sums from tvm_tiny_dot.h: five instructions on cores with SMMULR.
+    """Channel parameters of the runtime's epilogue: five instructions on cores with SMMULR.
 
     With the accumulator doubled, SMMULR is the doubling high multiply. Rounding, zero point and
     the shift then need one addition each: (p + (p >> 31) + 2^(s-1) + (zero_point << s)) >> s is
@@ -156,35 +156,13 @@ class DspEpilogue:
     @staticmethod
     def supports(shift: Array, is_wide: bool) -> bool:
         """Whether every channel shifts right, and the offset fits a word."""
-        return not is_wide and bool(np.all(shift <= -1) and np.all(shift >= -22))
-
-    @property
-    def _is_common(self) -> bool:
-        return bool(np.all(self.shift == self.shift[0]))
-
-    @property
-    def fields(self) -> int:
-        """Words per channel: twice the bias, multiplier, and offset and shift if they differ."""
-        return 2 if self._is_common else 4
+        return not is_wide and bool(np.all(shift <= -1) and np.all(shift >= -23))
 
     def _offset(self) -> Array:
         right = -self.shift.astype(np.int64)
         return (np.int64(1) << (right - 1)) + (self.attrs.output_zero_point << right)
 
-    def full_table(self, bias: Array) -> Array:
-        """All four words of every channel, int64 (channels, 4)."""
+    def table(self, bias: Array) -> Array:
+        """Twice the bias, multiplier, offset and shift of every channel: int64 (channels, 4)."""
         columns = (2 * bias.astype(np.int64), self.multiplier, self._offset(), -self.shift)
         return np.stack([column.astype(np.int64) for column in columns], axis=1)
-
-    def constant(self, bias: Array) -> tuple[str, Array]:
-        """The kernel's table of channel parameters."""
-        return ("params", self.full_table(bias)[:, : self.fields].astype(np.int32))
-
-    def emit(self, doubled: tirx.Expr, params: tirx.Buffer, channel: tirx.Expr) -> tirx.Expr:
-        """int8 of one channel from twice its sum."""
-        offset, shift = int(self._offset()[0]), -int(self.shift[0])
-        if not self._is_common:
-            offset, shift = params[channel, 2], params[channel, 3]
-        acc, multiplier = doubled + params[channel, 0], params[channel, 1]
-        scaled = T.call_extern("int32", "tiny_scale", acc, multiplier, offset, shift)
-        return clamp(scaled, self.attrs.clamp_min, self.attrs.clamp_max)

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
-from tvm_tiny.result import RunResult
+from tvm_tiny.result import LayerResult, RunResult
 
 WIDTH = 110
+NAME_WIDTH = 33
+# The narrow columns' headings take two lines, so that names of layers have room.
+HEADINGS = ("MACs", "instructions", "per\nMAC", "share", "cycles\n(estimated)", "output\nbytes")
 
 
 def render(result: RunResult) -> str:
     """The report as plain text."""
-    console = Console(width=WIDTH, no_color=True, highlight=False)
+    console = Console(width=WIDTH, no_color=True, highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
         console.print(tables(result))
-    return capture.get()
+    return "".join(f"{line.rstrip()}\n" for line in capture.get().splitlines())
 
 
 def tables(result: RunResult) -> RenderableType:
     """The report for a rich console: a summary and a row for every layer."""
-    return Group(_summary(result), _layers(result), *_notes(result))
+    return Group(_summary(result), "", _layers(result), *_notes(result))
 
 
 def _summary(result: RunResult) -> Table:
@@ -45,34 +48,47 @@ def _facts(result: RunResult) -> list[tuple[str, str]]:
     return [(title, value) for title, value in facts if not value.startswith("-")]
 
 
-
-
 def _layers(result: RunResult) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("#", justify="right")
-    table.add_column("layer", max_width=36, overflow="ellipsis", no_wrap=True)
-    table.add_column("operator")
-    for title in ("MACs", "instructions", "per MAC", "share", "cycles est.", "output bytes"):
-        table.add_column(title, justify="right")
-    total = result.instructions or 0
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("\n#", justify="right", no_wrap=True)
+    table.add_column("\nlayer")  # the only one that gives way where the table is too wide
+    table.add_column("\noperator", no_wrap=True)
+    for title in HEADINGS:
+        heading = title if "\n" in title else f"\n{title}"
+        table.add_column(heading, justify="right", no_wrap=True)
     for index, layer in enumerate(result.layers):
-        count = layer.instructions
-        table.add_row(
-            str(index),
-            layer.name,
-            layer.op,
-            _number(layer.macs or None),
-            _number(count),
-            f"{count / layer.macs:.2f}" if count and layer.macs else "-",
-            f"{100 * count / total:.1f} %" if count and total else "-",
-            _number(layer.cycles_estimated),
-            _number(layer.output_bytes),
-        )
+        table.add_row(str(index), _name(layer.name), layer.op, *_cells(layer, result))
+    table.add_row("", "TOTAL", "", *_cells(_total(result), result), style="bold")
     return table
 
 
+def _name(name: str) -> Text:
+    """Long names lose their middle: start and end are what tells layers apart."""
+    half = NAME_WIDTH // 2
+    short = name if len(name) <= NAME_WIDTH else f"{name[:half]}…{name[-half:]}"
+    return Text(short, no_wrap=True, overflow="ellipsis")
+
+
+def _cells(layer: LayerResult, result: RunResult) -> tuple[str, ...]:
+    count, total = layer.instructions, result.instructions
+    return (
+        _number(layer.macs or None),
+        _number(count),
+        f"{count / layer.macs:.2f}" if count and layer.macs else "-",
+        f"{100 * count / total:.1f} %" if count and total else "-",
+        _number(layer.cycles_estimated),
+        _number(layer.output_bytes or None),
+    )
+
+
+def _total(result: RunResult) -> LayerResult:
+    """The whole model: with what the run function itself takes, a little more than the rows."""
+    macs = sum(layer.macs for layer in result.layers)
+    return LayerResult("TOTAL", "", macs, result.instructions, result.cycles_estimated, 0)
+
+
 def _notes(result: RunResult) -> list[str]:
-    return [f"Cycles are estimated: {result.cycles_error}"] if result.cycles_error else []
+    return [f"\nCycles are estimated: {result.cycles_error}"] if result.cycles_error else []
 
 
 def _number(value: int | None) -> str:

@@ -18,7 +18,7 @@ from tvm_tiny.schedules import activations
 from tvm_tiny.schedules.activations import Scaling
 
 ALL = np.arange(-128, 128).astype(np.int8).reshape(1, 256)
-SCALES = (0.001, 0.01, 0.0234, 1 / 16, 0.1, 0.25, 0.7, 2.0)
+SCALES = (0.001, 0.01, 0.0234, 1 / 16, 0.1, 0.25, 0.7, 2.0, 9.0)
 POINTS = (-128, -100, -3, 0, 55, 127)
 
 
@@ -60,13 +60,18 @@ def test_activations_that_rescale(scale: float, zero_point: int) -> None:
         output = (scale * factor, point)
         check(model("RELU", data, output))
         check(model("HARD_SWISH", data, output))
-        for alpha in (0.1, 0.3, 1.7, -0.5):
+        for alpha in (0.1, 0.3, 0.5, 1.7):
             check(model("LEAKY_RELU", data, output, alpha))
 
 
 @needs_tflm
 def test_relu6_does_not_rescale() -> None:
     check(model("RELU6", source(0.05, -20), (0.03, 5)))
+
+
+def test_a_negative_slope_is_an_error() -> None:
+    with pytest.raises(UnsupportedError, match="negative slope"):
+        activations.leaky_relu(Scaling(0.1, 0, 0.1, 0), -0.5)
 
 
 def test_a_hard_swish_that_the_reference_refuses_is_an_error() -> None:

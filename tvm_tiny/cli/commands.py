@@ -110,7 +110,9 @@ def run(
     timeout: float | None,
     json_file: str | None,
 ) -> None:
-    """Run MODEL on the target's emulator: outputs of all samples, measures of the first.
+    """Run MODEL on the target's emulator.
+
+    Shows the outputs of all samples, and what was measured on the first.
 
     MODEL is a .tflite, .onnx or .pt2 file, or what `tvm-tiny build` wrote.
     """
@@ -135,9 +137,10 @@ def run(
 @input_option
 @json_option
 def profile(source: Source, input_file: Path | None, json_file: str | None) -> None:
-    """Show memory, instructions and estimated cycles of every layer of MODEL.
+    """Measure every layer of MODEL.
 
-    MODEL is a .tflite, .onnx or .pt2 file, or what `tvm-tiny build` wrote. One sample is run.
+    Runs one sample; shows memory, instructions (exact) and cycles (estimated).
+    MODEL is a .tflite, .onnx or .pt2 file, or what `tvm-tiny build` wrote.
     """
     firmware = sources.firmware_of(source)
     inputs = sources.inputs_of(firmware, input_file)
@@ -222,8 +225,9 @@ def targets(json_file: str | None) -> None:
 @json_option
 @click.pass_context
 def doctor(ctx: click.Context, json_file: str | None) -> None:
-    """Look for compilers, emulator and Python packages; tell how to get what is missing.
+    """Tell what is missing on this machine.
 
+    Looks for compilers, emulator and Python packages, and names the line that brings each.
     The exit code is 1 when something is missing that building or running needs.
     """
     from tvm_tiny.doctor import examine

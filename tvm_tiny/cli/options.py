@@ -66,7 +66,11 @@ class Source:
 
 _MODEL_OPTIONS = (
     click.argument("model", type=click.Path(exists=True, path_type=Path)),
-    click.option("--target", metavar="T", help="Board or core; `tvm-tiny targets` lists them."),
+    click.option(
+        "--target",
+        metavar="T",
+        help="Board or core, see `tvm-tiny targets`. Needed unless MODEL is built already.",
+    ),
     click.option("--sram", type=Bytes(), help="Limit of the SRAM: bytes, or 256k, 1M."),
     click.option("--flash", type=Bytes(), help="Limit of the Flash: bytes, or 256k, 1M."),
     click.option("--name", help="Prefix of all C names. Default: the name of the model's file."),

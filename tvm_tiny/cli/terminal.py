@@ -72,7 +72,7 @@ def render(filled: Table) -> str:
     """A table as plain text."""
     from rich.console import Console
 
-    console = Console(width=WIDTH, no_color=True, highlight=False)
+    console = Console(width=WIDTH, no_color=True, highlight=False, markup=False, emoji=False)
     with console.capture() as capture:
         console.print(filled)
     return "\n".join(line.rstrip() for line in capture.get().splitlines())

@@ -1,5 +1,6 @@
 #include "tvm_tiny_dot.h"
 
+#include "tvm_tiny.h"
 #include "tvm_tiny_dsp.h"
 
 void tiny_expand(const int8_t *source, int32_t count, int32_t *words, int32_t step) {
@@ -47,26 +48,54 @@ static void expand_taps(const int8_t *image, const int32_t *window, int32_t row,
   }
 }
 
+static void copy_bytes(const int8_t *from, int32_t count, int8_t *to) {
+  for (; count >= 4; count -= 4) {
+    const uint32_t word = tiny_load_word(from);
+    memcpy(to, &word, sizeof word);
+    from += 4;
+    to += 4;
+  }
+  for (; count > 0; --count) {
+    *to++ = *from++;
+  }
+}
+
+/* A row of taps, some of them outside of the image. */
+static void gather_border(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
+                          int8_t *bytes) {
+  const int32_t channels = window[TINY_WINDOW_CHANNELS];
+  for (int32_t kx = 0; kx < window[TINY_WINDOW_KERNEL_WIDTH]; ++kx) {
+    const int8_t *source = tap(image, window, row, column);
+    for (int32_t c = 0; c < channels; ++c) {
+      *bytes++ = source != NULL ? source[c] : (int8_t)window[TINY_WINDOW_ZERO_POINT];
+    }
+    column += window[TINY_WINDOW_DILATION_WIDTH];
+  }
+}
+
 /* The window's bytes one after the other, and zeros up to a multiple of four; their number. */
 static int32_t gather_taps(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
                            int8_t *bytes) {
-  const int32_t channels = window[TINY_WINDOW_CHANNELS];
-  int32_t count = 0;
+  const int32_t kernel_width = window[TINY_WINDOW_KERNEL_WIDTH];
+  const int32_t width = window[TINY_WINDOW_WIDTH];
+  const int32_t row_bytes = kernel_width * window[TINY_WINDOW_CHANNELS];
+  const int is_dense = window[TINY_WINDOW_DILATION_WIDTH] == 1 && column >= 0 &&
+                       column + kernel_width <= width;
+  int8_t *end = bytes;
   for (int32_t ky = 0; ky < window[TINY_WINDOW_KERNEL_HEIGHT]; ++ky) {
-    int32_t tap_column = column;
-    for (int32_t kx = 0; kx < window[TINY_WINDOW_KERNEL_WIDTH]; ++kx) {
-      const int8_t *source = tap(image, window, row, tap_column);
-      for (int32_t c = 0; c < channels; ++c) {
-        bytes[count++] = source != NULL ? source[c] : (int8_t)window[TINY_WINDOW_ZERO_POINT];
-      }
-      tap_column += window[TINY_WINDOW_DILATION_WIDTH];
+    const int8_t *source = is_dense ? tap(image, window, row, column) : NULL;
+    if (source != NULL) {
+      copy_bytes(source, row_bytes, end);
+    } else {
+      gather_border(image, window, row, column, end);
     }
+    end += row_bytes;
     row += window[TINY_WINDOW_DILATION_HEIGHT];
   }
-  while (count % 4 != 0) {
-    bytes[count++] = 0;
+  while ((end - bytes) % 4 != 0) {
+    *end++ = 0;
   }
-  return count;
+  return (int32_t)(end - bytes);
 }
 
 void tiny_expand_window(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
@@ -80,97 +109,150 @@ void tiny_expand_window(const int8_t *image, const int32_t *window, int32_t row,
   }
 }
 
-#if TINY_HAS_DSP
-
-/* the functions below are all assembly, which compilers do not see to use its arguments */
-#pragma GCC diagnostic ignored "-Wunused-parameter"
-
-/* full and low in two registers to twice the sums of channels a and b */
-#define DOUBLE_SUMS(full, low)                \
-  "sub " full ", " full ", " low "\n\t"       \
-  "asr " full ", " full ", #7\n\t"            \
-  "lsl " low ", " low ", #1\n\t"
-
-#define STORE_SUMS                                                                            \
-  DOUBLE_SUMS("r5", "r6") DOUBLE_SUMS("r7", "r8") DOUBLE_SUMS("r9", "r10")                    \
-      DOUBLE_SUMS("r11", "r12") "pop {r3}\n\tstmia r3, {r5-r12}\n\tpop {r4-r11, pc}"
-
-/* All fourteen registers are in use, which no compiler can be relied upon to keep so: r0 and r1
- * point to pixels and weights, lr is the end of the pixels, r2 to r4 hold operands, r5 to r12 the
- * sums.
- */
-#define DOT_2X4_PAIR                   \
-  "ldrd r2, r3, [r0], #8\n\t"          \
-  "ldr r4, [r1], #4\n\t"               \
-  "smlad r5, r2, r4, r5\n\t"           \
-  "smlad r9, r3, r4, r9\n\t"           \
-  "sxtb16 r4, r4\n\t"                  \
-  "smlad r6, r2, r4, r6\n\t"           \
-  "smlad r10, r3, r4, r10\n\t"         \
-  "ldr r4, [r1], #4\n\t"               \
-  "smlad r7, r2, r4, r7\n\t"           \
-  "smlad r11, r3, r4, r11\n\t"         \
-  "sxtb16 r4, r4\n\t"                  \
-  "smlad r8, r2, r4, r8\n\t"           \
-  "smlad r12, r3, r4, r12\n\t"
-
-__attribute__((naked)) void tiny_dot_2x4(const int32_t *pixels, const int32_t *weights,
-                                         int32_t pairs, int32_t *acc) {
-  __asm__(
-      "push {r3-r11, lr}\n\t"
-      "add lr, r0, r2, lsl #3\n\t"
-      "lsls r2, r2, #31 - 1\n\t" /* sets N where a multiple of two, but not of four, is left */
-      "mov r5, #0\n\t"
-      "mov r6, #0\n\t"
-      "mov r7, #0\n\t"
-      "mov r8, #0\n\t"
-      "mov r9, #0\n\t"
-      "mov r10, #0\n\t"
-      "mov r11, #0\n\t"
-      "mov r12, #0\n\t"
-      "bpl 2f\n\t" /* none left over */
-      DOT_2X4_PAIR DOT_2X4_PAIR
-      "cmp r0, lr\n\t"
-      "beq 3f\n\t"
-      "2:\n\t" DOT_2X4_PAIR DOT_2X4_PAIR DOT_2X4_PAIR DOT_2X4_PAIR
-      "cmp r0, lr\n\t"
-      "bne 2b\n\t"
-      "3:\n\t" STORE_SUMS);
+void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high) {
+  for (const int8_t *end = values + count; values < end; ++values) {
+    *values = (int8_t)tiny_clamp(*values, low, high);
+  }
 }
 
-#define DOT_1X8_CHANNELS(full, low) \
-  "ldr r3, [r1], #4\n\t"            \
-  "smlad " full ", r2, r3, " full "\n\t" \
-  "sxtb16 r3, r3\n\t"               \
-  "smlad " low ", r2, r3, " low "\n\t"
+#if TINY_HAS_DSP
 
-#define DOT_1X8_PAIR                                                                         \
-  "ldr r2, [r0], #4\n\t" DOT_1X8_CHANNELS("r5", "r6") DOT_1X8_CHANNELS("r7", "r8")           \
-      DOT_1X8_CHANNELS("r9", "r10") DOT_1X8_CHANNELS("r11", "r12")
+/* The functions below are all assembly, and compilers do not see them use their arguments: all
+ * fourteen registers are in use, which none could be relied upon to keep so.
+ *
+ * r0 points to the pixels, up to lr; r1 to the weights; r2 to r4 hold operands; r5 to r12 the sums,
+ * full and low in turn.
+ */
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 
-__attribute__((naked)) void tiny_dot_1x8(const int32_t *pixel, const int32_t *weights,
-                                         int32_t pairs, int32_t *acc) {
+#define ZERO_SUMS                                                                           \
+  "mov r5, #0\n\tmov r6, #0\n\tmov r7, #0\n\tmov r8, #0\n\t"                                \
+  "mov r9, #0\n\tmov r10, #0\n\tmov r11, #0\n\tmov r12, #0\n\t"
+
+/* twice the sum plus bias, to int8: see tiny_scale; a channel's parameters are in r2, r3, r4, lr */
+#define NEXT_CHANNEL "ldmia r0!, {r2, r3, r4, lr}\n\t"
+#define SCALE(sum)                                \
+  "smmulr " sum ", " sum ", r3\n\t"               \
+  "add " sum ", " sum ", " sum ", asr #31\n\t"    \
+  "add " sum ", " sum ", r4\n\t"                  \
+  "asr " sum ", " sum ", lr\n\t"                  \
+  "ssat " sum ", #8, " sum "\n\t"
+#define FINISH_A(full, low)              \
+  "sub " full ", " full ", " low "\n\t"  \
+  "add " full ", r2, " full ", asr #7\n\t" SCALE(full)
+#define FINISH_B(low) "add " low ", r2, " low ", lsl #1\n\t" SCALE(low)
+
+#define CONV_2X4_PAIR          \
+  "ldrd r2, r3, [r0], #8\n\t"  \
+  "ldr r4, [r1], #4\n\t"       \
+  "smlad r5, r2, r4, r5\n\t"   \
+  "smlad r9, r3, r4, r9\n\t"   \
+  "sxtb16 r4, r4\n\t"          \
+  "smlad r6, r2, r4, r6\n\t"   \
+  "smlad r10, r3, r4, r10\n\t" \
+  "ldr r4, [r1], #4\n\t"       \
+  "smlad r7, r2, r4, r7\n\t"   \
+  "smlad r11, r3, r4, r11\n\t" \
+  "sxtb16 r4, r4\n\t"          \
+  "smlad r8, r2, r4, r8\n\t"   \
+  "smlad r12, r3, r4, r12\n\t"
+
+/* On the stack: pixels, their end, params; the caller's arguments y0, y1 and groups at 48. */
+__attribute__((naked)) static void conv_2x4(const int32_t *pixels, const int32_t *weights,
+                                          int32_t pairs, const int32_t *params, int8_t *y0,
+                                          int8_t *y1, int32_t groups) {
   __asm__(
-      "push {r3-r11, lr}\n\t"
-      "add lr, r0, r2, lsl #2\n\t"
-      "mov r5, #0\n\t"
-      "mov r6, #0\n\t"
-      "mov r7, #0\n\t"
-      "mov r8, #0\n\t"
-      "mov r9, #0\n\t"
-      "mov r10, #0\n\t"
-      "mov r11, #0\n\t"
-      "mov r12, #0\n\t"
-      "2:\n\t" DOT_1X8_PAIR DOT_1X8_PAIR
+      "push {r4-r11, lr}\n\t"
+      "sub sp, #12\n\t"
+      "add r2, r0, r2, lsl #3\n\t"
+      "strd r0, r2, [sp]\n\t"
+      "str r3, [sp, #8]\n\t"
+      "1:\n\t" /* four channels */
+      "ldrd r0, lr, [sp]\n\t" ZERO_SUMS
+      "sub r2, lr, r0\n\t"
+      "tst r2, #16\n\t" /* the loop takes four pairs at a time: are two left over? */
+      "beq 2f\n\t" CONV_2X4_PAIR CONV_2X4_PAIR
       "cmp r0, lr\n\t"
-      "bne 2b\n\t" STORE_SUMS);
+      "beq 3f\n\t"
+      "2:\n\t" CONV_2X4_PAIR CONV_2X4_PAIR CONV_2X4_PAIR CONV_2X4_PAIR
+      "cmp r0, lr\n\t"
+      "bne 2b\n\t"
+      "3:\n\t"
+      "ldr r0, [sp, #8]\n\t"
+      NEXT_CHANNEL FINISH_A("r5", "r6") FINISH_A("r9", "r10")
+      NEXT_CHANNEL FINISH_B("r6") FINISH_B("r10")
+      NEXT_CHANNEL FINISH_A("r7", "r8") FINISH_A("r11", "r12")
+      NEXT_CHANNEL FINISH_B("r8") FINISH_B("r12")
+      "str r0, [sp, #8]\n\t"
+      "ldrd r2, r3, [sp, #48]\n\t"
+      "strb r5, [r2], #1\n\t"
+      "strb r6, [r2], #1\n\t"
+      "strb r7, [r2], #1\n\t"
+      "strb r8, [r2], #1\n\t"
+      "strb r9, [r3], #1\n\t"
+      "strb r10, [r3], #1\n\t"
+      "strb r11, [r3], #1\n\t"
+      "strb r12, [r3], #1\n\t"
+      "strd r2, r3, [sp, #48]\n\t"
+      "ldr r4, [sp, #56]\n\t"
+      "subs r4, #1\n\t"
+      "str r4, [sp, #56]\n\t"
+      "bne 1b\n\t"
+      "add sp, #12\n\t"
+      "pop {r4-r11, pc}");
+}
+
+#define CONV_1X8_CHANNELS(full, low)       \
+  "ldr r3, [r1], #4\n\t"                   \
+  "smlad " full ", r2, r3, " full "\n\t"   \
+  "sxtb16 r3, r3\n\t"                      \
+  "smlad " low ", r2, r3, " low "\n\t"
+#define CONV_1X8_PAIR                                                                        \
+  "ldr r2, [r0], #4\n\t" CONV_1X8_CHANNELS("r5", "r6") CONV_1X8_CHANNELS("r7", "r8")         \
+      CONV_1X8_CHANNELS("r9", "r10") CONV_1X8_CHANNELS("r11", "r12")
+
+/* On the stack: pixel, its end, params; the caller's arguments y and groups at 48. */
+__attribute__((naked)) static void conv_1x8(const int32_t *pixel, const int32_t *weights,
+                                          int32_t pairs, const int32_t *params, int8_t *y,
+                                          int32_t groups) {
+  __asm__(
+      "push {r4-r11, lr}\n\t"
+      "sub sp, #12\n\t"
+      "add r2, r0, r2, lsl #2\n\t"
+      "strd r0, r2, [sp]\n\t"
+      "str r3, [sp, #8]\n\t"
+      "1:\n\t" /* eight channels */
+      "ldrd r0, lr, [sp]\n\t" ZERO_SUMS
+      "2:\n\t" CONV_1X8_PAIR CONV_1X8_PAIR
+      "cmp r0, lr\n\t"
+      "bne 2b\n\t"
+      "ldr r0, [sp, #8]\n\t"
+      NEXT_CHANNEL FINISH_A("r5", "r6") NEXT_CHANNEL FINISH_B("r6")
+      NEXT_CHANNEL FINISH_A("r7", "r8") NEXT_CHANNEL FINISH_B("r8")
+      NEXT_CHANNEL FINISH_A("r9", "r10") NEXT_CHANNEL FINISH_B("r10")
+      NEXT_CHANNEL FINISH_A("r11", "r12") NEXT_CHANNEL FINISH_B("r12")
+      "str r0, [sp, #8]\n\t"
+      "ldrd r2, r3, [sp, #48]\n\t"
+      "strb r5, [r2], #1\n\t"
+      "strb r6, [r2], #1\n\t"
+      "strb r7, [r2], #1\n\t"
+      "strb r8, [r2], #1\n\t"
+      "strb r9, [r2], #1\n\t"
+      "strb r10, [r2], #1\n\t"
+      "strb r11, [r2], #1\n\t"
+      "strb r12, [r2], #1\n\t"
+      "subs r3, #1\n\t"
+      "strd r2, r3, [sp, #48]\n\t"
+      "bne 1b\n\t"
+      "add sp, #12\n\t"
+      "pop {r4-r11, pc}");
 }
 
 #else
 
-/* Twice the sums of one pixel and 2 * channel_pairs channels. */
-static void dot(const int32_t *x, int32_t step, const int32_t *weights, int32_t channel_pairs,
-                int32_t pairs, int32_t *acc) {
+/* One pixel and a group of 2 * channel_pairs channels. */
+static void conv(const int32_t *x, int32_t step, const int32_t *weights, int32_t channel_pairs,
+                 int32_t pairs, const int32_t *params, int8_t *y) {
   for (int32_t i = 0; i < channel_pairs; ++i) {
     int32_t full = 0;
     int32_t low = 0;
@@ -179,18 +261,65 @@ static void dot(const int32_t *x, int32_t step, const int32_t *weights, int32_t 
       full = tiny_dual_mac(x[k * step], word, full);
       low = tiny_dual_mac(x[k * step], tiny_even_bytes((uint32_t)word), low);
     }
-    acc[2 * i] = (int32_t)((uint32_t)full - (uint32_t)low) >> 7;
-    acc[2 * i + 1] = low * 2;
+    const int32_t doubled[2] = {(int32_t)((uint32_t)full - (uint32_t)low) >> 7, low * 2};
+    for (int32_t j = 0; j < 2; ++j) {
+      *y++ = (int8_t)tiny_saturate_int8(
+          tiny_scale(doubled[j] + params[0], params[1], params[2], params[3]));
+      params += 4;
+    }
   }
 }
 
-void tiny_dot_2x4(const int32_t *pixels, const int32_t *weights, int32_t pairs, int32_t *acc) {
-  dot(pixels, 2, weights, 2, pairs, acc);
-  dot(pixels + 1, 2, weights, 2, pairs, acc + 4);
+static void conv_2x4(const int32_t *pixels, const int32_t *weights, int32_t pairs,
+                     const int32_t *params, int8_t *y0, int8_t *y1, int32_t groups) {
+  for (int32_t g = 0; g < groups; ++g) {
+    conv(pixels, 2, weights, 2, pairs, params, y0);
+    conv(pixels + 1, 2, weights, 2, pairs, params, y1);
+    weights += 2 * pairs;
+    params += 16;
+    y0 += 4;
+    y1 += 4;
+  }
 }
 
-void tiny_dot_1x8(const int32_t *pixel, const int32_t *weights, int32_t pairs, int32_t *acc) {
-  dot(pixel, 1, weights, 4, pairs, acc);
+static void conv_1x8(const int32_t *pixel, const int32_t *weights, int32_t pairs,
+                     const int32_t *params, int8_t *y, int32_t groups) {
+  for (int32_t g = 0; g < groups; ++g) {
+    conv(pixel, 1, weights, 4, pairs, params, y);
+    weights += 4 * pairs;
+    params += 32;
+    y += 8;
+  }
 }
 
 #endif
+
+/* The last channels of a layer may not fill a group: those go by way of a buffer. */
+void tiny_conv_two_pixels(const int32_t *pixels, const int32_t *weights, int32_t pairs,
+                          const int32_t *params, int8_t *y0, int8_t *y1, int32_t channels) {
+  const int32_t groups = channels / 4;
+  const int32_t rest = channels % 4;
+  if (groups > 0) {
+    conv_2x4(pixels, weights, pairs, params, y0, y1, groups);
+  }
+  if (rest > 0) {
+    int8_t last[8];
+    conv_2x4(pixels, weights + groups * 2 * pairs, pairs, params + groups * 16, last, last + 4, 1);
+    memcpy(y0 + 4 * groups, last, (size_t)rest);
+    memcpy(y1 + 4 * groups, last + 4, (size_t)rest);
+  }
+}
+
+void tiny_conv_one_pixel(const int32_t *pixel, const int32_t *weights, int32_t pairs,
+                         const int32_t *params, int8_t *y, int32_t channels) {
+  const int32_t groups = channels / 8;
+  const int32_t rest = channels % 8;
+  if (groups > 0) {
+    conv_1x8(pixel, weights, pairs, params, y, groups);
+  }
+  if (rest > 0) {
+    int8_t last[8];
+    conv_1x8(pixel, weights + groups * 4 * pairs, pairs, params + groups * 32, last, 1);
+    memcpy(y + 8 * groups, last, (size_t)rest);
+  }
+}

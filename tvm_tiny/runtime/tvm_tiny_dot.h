@@ -40,12 +40,21 @@ enum {
 void tiny_expand_window(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
                         int32_t *words, int32_t step, int32_t *bytes);
 
-/* Two pixels (their words alternate) times four channels over `pairs` words, an even number.
- * acc: twice the sums of channels 0 to 3 of pixel 0, then of pixel 1.
+/* A channel's parameters, four words: twice the bias (zero point folded in), and multiplier, offset
+ * and shift as tiny_scale has them.
  */
-void tiny_dot_2x4(const int32_t *pixels, const int32_t *weights, int32_t pairs, int32_t *acc);
 
-/* One pixel times eight channels; acc: twice their sums. */
-void tiny_dot_1x8(const int32_t *pixel, const int32_t *weights, int32_t pairs, int32_t *acc);
+/* Two pixels (their words alternate) over `pairs` words, an even number: `channels` outputs of each.
+ * The output is saturated to int8. Weights and parameters are padded to a multiple of four channels.
+ */
+void tiny_conv_two_pixels(const int32_t *pixels, const int32_t *weights, int32_t pairs,
+                          const int32_t *params, int8_t *y0, int8_t *y1, int32_t channels);
+
+/* One pixel; weights and parameters are padded to a multiple of eight channels. */
+void tiny_conv_one_pixel(const int32_t *pixel, const int32_t *weights, int32_t pairs,
+                         const int32_t *params, int8_t *y, int32_t channels);
+
+/* Clamp values in place, for layers whose range is less than int8's. */
+void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high);
 
 #endif /* TVM_TINY_DOT_H */
