@@ -79,7 +79,11 @@ def quantize(walk: Walk, data: ir.Expr, output: Quantized) -> ir.Expr | None:
     island = _island(walk, data, output)
     rule = QUANTIZED.get(island.core.op.name) if island is not None else None
     new = rule(walk, island) if rule is not None and island is not None else None
-    return new if new is not None else _table(walk, data, output)
+    new = new if new is not None else _table(walk, data, output)
+    if new is None and rule is not None and island is not None:
+        borrowed = [walk.borrow(argument) for argument in island.core.args]
+        new = rule(walk, island) if any(borrowed) else None
+    return new
 
 
 def rescale(walk: Walk, known: Quantized, output: Quantized) -> ir.Expr:
@@ -310,7 +314,11 @@ def _binary(make: Callable[..., Any], operator: Any, name: str) -> Callable[...,
         scales = (a.scalar_scale, b.scalar_scale, island.output.scalar_scale)
         attrs = make(scales, (a.zero_point, b.zero_point, island.output.zero_point))
         low, high = island.clamp
-        attrs = type(attrs)(**{**attrs.as_dict(), "clamp_min": low, "clamp_max": high})
+        changes = {"clamp_min": low, "clamp_max": high}
+        if operator is qmul.QMUL:
+            scaling = _fixed_point(walk, scales[0] * scales[1] / scales[2])
+            changes |= zip(("multiplier", "shift"), map(int, scaling), strict=True)
+        attrs = type(attrs)(**{**attrs.as_dict(), **changes})
         table = _scalar_table(operator, attrs, name, a, b)
         return operator(attrs, a.expr, b.expr) if table is None else table
 
@@ -354,17 +362,38 @@ def _avg_pool2d(walk: Walk, island: Island) -> ir.Expr | None:
     attrs = island.core.attrs
     x, is_nchw = _to_nhwc(walk, data.expr, str(attrs.layout))
     padding = _padding(attrs.padding)
-    if any(padding) and bool(attrs.count_include_pad):
+    same = data.has_parameters_of(island.output)
+    whole = not any(padding) or bool(attrs.count_include_pad)
+    if whole and walk.source != "tflite":
+        return _from_nhwc(walk, _averaging_conv(walk, island, data, x), is_nchw)
+    if any(padding) and whole:
         border = PadAttributes(
             (0, *padding[:2], 0), (0, *padding[2:], 0), data.zero_point
         )
         x, padding = walk.emit(PAD(border, x), "_pad"), (0, 0, 0, 0)
-    same = data.has_parameters_of(island.output)
     clamp = island.clamp if same else (numerics.INT8_MIN, numerics.INT8_MAX)
     call = QAVG_POOL2D(_pool_attributes(island.core, padding, clamp), x)
     if not same:
         call = _clamp(walk, rescale(walk, data.with_expr(walk.emit(call)), island.output), island)
     return _from_nhwc(walk, call, is_nchw)
+
+
+def _averaging_conv(walk: Walk, island: Island, data: Quantized, x: ir.Expr) -> ir.Call:
+    """A depthwise convolution by ones: it rounds once, to whatever scale the output has."""
+    call, channels = island.core.attrs, int(x.ty.shape[3])
+    if int(call.ceil_mode):
+        raise UnsupportedError("pooling with ceil_mode", where=walk.name)
+    size = tuple(int(s) for s in call.pool_size)
+    attrs = QDepthwiseConv2DAttributes(
+        **_scaling(data, island),
+        strides=tuple(int(s) for s in call.strides),
+        padding=_padding(call.padding),
+        dilation=tuple(int(d) for d in call.dilation),
+    )
+    real = data.scalar_scale / island.output.scalar_scale / (size[0] * size[1])
+    taps, bias = np.ones((*size, channels), np.int8), np.zeros(channels, np.int32)
+    scaling = _channel_scaling(walk, np.array([real]), channels)
+    return QDEPTHWISE_CONV2D(attrs, x, constant(taps), constant(bias), *scaling)
 
 
 def _clamp(walk: Walk, data: ir.Expr, island: Island) -> ir.Expr:
@@ -537,6 +566,24 @@ MOVES: dict[str, Callable[[Walk, ir.Call, ir.Expr], ir.Expr | None]] = {
     "relax.nn.max_pool2d": _max_pool2d,
     "relax.image.resize2d": _resize2d,
 }
+
+
+def _quantized_first(name: str) -> Callable[[Walk, Island], ir.Expr | None]:
+    """Of a float that is not known as integers: moving values and rounding them commute."""
+
+    def rule(walk: Walk, island: Island) -> ir.Expr | None:
+        argument, own_name = island.core.args[0], walk.name
+        walk.name = getattr(argument, "name", own_name)
+        moved = quantize(walk, argument, island.output)
+        moved = moved if moved is None or isinstance(moved, ir.Var) else walk.emit(moved)
+        walk.name = own_name
+        call = None if moved is None else MOVES[name](walk, island.core, moved)
+        return None if call is None else _clamp(walk, call, island)
+
+    return rule
+
+
+QUANTIZED |= {name: _quantized_first(name) for name in MOVES}
 TRANSPARENT = {name: _moved(rule) for name, rule in MOVES.items()} | {
     "relax.nn.pad": _moved(_pad_quantized)
 }

@@ -54,9 +54,11 @@ def _into_producer(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
     if not np.array_equal(table, np.clip(DOMAIN, low, high)):
         return call
     attrs = attributes_of(producer)
-    low, high = max(low, attrs.clamp_min), min(high, attrs.clamp_max)
+    # The second clamp applies to the first one's ends, which may lie wholly outside it.
+    ends = (min(max(end, low), high) for end in (attrs.clamp_min, attrs.clamp_max))
+    clamp_min, clamp_max = ends
     layer = attributes_of(call).layer
-    clamped = replace(attrs, clamp_min=low, clamp_max=max(low, high), layer=layer)
+    clamped = replace(attrs, clamp_min=clamp_min, clamp_max=clamp_max, layer=layer)
     return OPERATORS[producer.op.name](clamped, *producer.args)
 
 

@@ -43,6 +43,7 @@ class Walk:
         self.function = function
         self.builder = relax.BlockBuilder()
         self.bindings = {b.var: b.value for b in _bindings(function)}
+        self.readers = _quantize_bindings(function)
         self.integers: dict[ir.Var, ir.Expr] = {}
         self.quantized: dict[ir.Var, Quantized] = {}
         self.parameters: dict[ir.Var, Quantized] = {}  # of old integer variables
@@ -79,6 +80,24 @@ class Walk:
         if isinstance(expr, ir.Var):
             return self.quantized.get(expr)
         return None
+
+    def borrow(self, expr: ir.Expr) -> bool:
+        """Let a float value that is also quantised elsewhere in the model stand for that.
+
+        Exporters leave operators in float between a table and its quantisation (HardSwish, then a
+        global pool); the model's own integers are within half a step of what such operators read.
+        """
+        reader = self.readers.get(expr) if isinstance(expr, ir.Var) else None
+        if reader is None or expr in self.quantized or expr not in self.bindings:
+            return False
+        parameters = of_quantize(reader.value)
+        self.name, name = reader.var.name, self.name
+        new = None if parameters is None else rules.quantize(self, expr, parameters)
+        if new is not None and parameters is not None:
+            emitted = new if isinstance(new, ir.Var) else self.emit(new)
+            self.quantized[expr] = parameters.with_expr(emitted)
+        self.name = name
+        return new is not None
 
     def value_of(self, expr: ir.Expr) -> ir.Expr:
         """The old expression that a variable is bound to."""
@@ -182,6 +201,15 @@ class Walk:
 def _bindings(function: relax.Function) -> list[relax.VarBinding]:
     blocks = function.body.blocks if isinstance(function.body, relax.SeqExpr) else []
     return [binding for block in blocks for binding in block.bindings]
+
+
+def _quantize_bindings(function: relax.Function) -> dict[ir.Var, relax.VarBinding]:
+    """The first `quantize` of each float value."""
+    found: dict[ir.Var, relax.VarBinding] = {}
+    for binding in _bindings(function):
+        if getattr(getattr(binding.value, "op", None), "name", "") == "relax.quantize":
+            found.setdefault(binding.value.args[0], binding)
+    return found
 
 
 def _refuse_leftovers(function: relax.Function, original: relax.Function) -> None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tvm_tiny.schedules.qdepthwise_conv2d import QDepthwiseConv2DAttributes
 
 SIZES, STRIDES = (3, 5, 7), (1, 2)
+MAX_LEFT_SHIFT = 7  # doubled weights still fit a half
 SLACK = 8  # bytes behind the plane that whole-word loads may read
 LAYER_FIELDS = 12
 SOURCES = (
@@ -58,7 +59,7 @@ def plane_shape(
 def channel_table(weight: Array, bias: Array, epilogue: DspEpilogue) -> Array:
     """Rows of tiny_depthwise's channel table: parameters, then doubled weights in halves."""
     size, _, channels = weight.shape
-    doubled = 2 * weight.astype(np.int64)
+    doubled = (2 * weight.astype(np.int64)) << epilogue.left
     zero = np.zeros((size, channels), np.int64)
     words = [
         (doubled[:, low] & 0xFFFF) | ((zero if high is None else doubled[:, high]) << 16)

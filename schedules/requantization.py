@@ -154,15 +154,18 @@ class DspEpilogue:
     shift: Array
 
     @staticmethod
-    def supports(shift: Array, is_wide: bool) -> bool:
-        """Whether every channel shifts right, and the offset fits a word."""
-        return not is_wide and bool(np.all(shift <= -1) and np.all(shift >= -23))
+    def supports(shift: Array, is_wide: bool, largest: int = -1) -> bool:
+        """Whether every channel's shift is at most `largest`, and the offset fits a word."""
+        return not is_wide and bool(np.all(shift <= largest) and np.all(shift >= -23))
 
-    def _offset(self) -> Array:
-        right = -self.shift.astype(np.int64)
-        return (np.int64(1) << (right - 1)) + (self.attrs.output_zero_point << right)
+    @property
+    def left(self) -> Array:
+        """Shifts to the left, which have to be applied to weights and biases instead."""
+        return np.maximum(self.shift.astype(np.int64), 0)
 
     def table(self, bias: Array) -> Array:
         """Twice the bias, multiplier, offset and shift of every channel: int64 (channels, 4)."""
-        columns = (2 * bias.astype(np.int64), self.multiplier, self._offset(), -self.shift)
-        return np.stack([column.astype(np.int64) for column in columns], axis=1)
+        right = np.maximum(-self.shift.astype(np.int64), 0)
+        offset = ((np.int64(1) << right) >> 1) + (self.attrs.output_zero_point << right)
+        doubled = (2 * bias.astype(np.int64)) << self.left
+        return np.stack([doubled, self.multiplier.astype(np.int64), offset, right], axis=1)

@@ -315,6 +315,15 @@ def test_a_folder_that_cannot_be_made_is_one_message(artefact: Path, tmp_path: P
 
 
 @pytest.mark.qemu
+def test_a_whole_model_is_the_same_from_its_artefact(tmp_path: Path) -> None:
+    digits = Path(__file__).resolve().parents[1] / "examples" / "digits" / "digits.onnx"
+    done("build", digits, "--target", "cortex-m4", "-o", tmp_path / "digits")
+    direct = done("profile", digits, "--target", "cortex-m4", "--json", "-")
+    assert done("profile", tmp_path / "digits", "--json", "-") == direct
+    assert len(json.loads(direct)["layers"]) > 3
+
+
+@pytest.mark.qemu
 def test_run_of_a_model_and_of_its_artefact_are_the_same(
     dense: Path, artefact: Path, samples: Path, tmp_path: Path
 ) -> None:

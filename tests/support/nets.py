@@ -1,7 +1,8 @@
-"""Small nets of the kinds that people deploy, with random weights, quantised by other tools.
+"""Small nets of the kinds that people deploy, quantised by other tools.
 
-Batch norms get their statistics from the images below, so activations look like those of trained
-nets and the outputs use most of their int8 range.
+Each is trained for a few seconds to tell ten patterns apart. Nets of random weights would make a
+bad measure: they amplify a single different rounding from layer to layer, until no two programs
+agree.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 import pytest
 
@@ -24,7 +26,9 @@ Array = np.ndarray[Any, Any]
 
 CLASSES = 10
 CALIBRATION_IMAGES = 32
-STATISTICS_IMAGES = 128
+TRAINING_STEPS = 150
+BATCH = 32
+LEARNING_RATE = 1e-2
 COARSE = 4  # pixels of the coarsest pattern of an image, each way
 
 
@@ -42,6 +46,18 @@ def images(count: int, shape: tuple[int, int, int], seed: int) -> Array:
         contrast = generator.uniform(0, 1, (count, 1, 1, 1))
         result += contrast * grown[:, :, :height, :width]
     return np.clip(result, -3, 3).astype(np.float32)
+
+
+def labelled_images(
+    count: int, shape: tuple[int, int, int], seed: int
+) -> tuple[Array, npt.NDArray[np.int64]]:
+    """Return images that hold one of ten patterns each, and which it is."""
+    generator = np.random.default_rng(seed)
+    labels = generator.integers(0, CLASSES, count)
+    patterns = images(CLASSES, shape, seed=0)[labels]
+    strength = generator.uniform(0.5, 1.2, (count, 1, 1, 1))
+    mixed = strength * patterns + 0.7 * images(count, shape, seed=seed + 1)
+    return np.clip(mixed, -3, 3).astype(np.float32), labels
 
 
 # --- blocks -----------------------------------------------------------------------------------
@@ -245,17 +261,20 @@ NETS = {
 
 @cache
 def module(name: str) -> Any:
-    """Return a float net in eval mode, with statistics from the images."""
+    """Return a float net in eval mode, trained for a moment; the same on each run."""
     net = NETS[name]
     torch.manual_seed(0)
-    made = net.make()
-    for part in made.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.momentum = None  # the plain average over all batches
-            nn.init.uniform_(part.weight, 0.5, 1.5)
-            nn.init.normal_(part.bias, 0, 0.3)
-    with torch.no_grad():
-        made.train()(torch.from_numpy(images(STATISTICS_IMAGES, net.shape, seed=1)))
+    made = net.make().train()
+    steps = torch.optim.AdamW(made.parameters(), lr=LEARNING_RATE)
+    for step in range(TRAINING_STEPS):
+        batch, labels = labelled_images(BATCH, net.shape, seed=1000 + step)
+        for group in steps.param_groups:
+            group["lr"] = LEARNING_RATE * (1 - step / TRAINING_STEPS)
+        logits = made(torch.from_numpy(batch))
+        loss = nn.functional.cross_entropy(logits, torch.from_numpy(labels))
+        steps.zero_grad()
+        loss.backward()
+        steps.step()
     return made.eval()
 
 
@@ -326,7 +345,12 @@ def quantised_onnx(name: str, scheme: Scheme, folder: Path) -> onnx.ModelProto:
 
 def calibration(name: str) -> Array:
     """Return the images that ranges are taken from."""
-    return images(CALIBRATION_IMAGES, NETS[name].shape, seed=2)
+    return labelled_images(CALIBRATION_IMAGES, NETS[name].shape, seed=2)[0]
+
+
+def samples(name: str, count: int) -> Array:
+    """Return images that the net has not seen."""
+    return labelled_images(count, NETS[name].shape, seed=3)[0]
 
 
 def run_onnx(model: onnx.ModelProto, samples: Array) -> Array:

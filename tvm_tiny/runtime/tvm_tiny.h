@@ -67,19 +67,32 @@ static inline int32_t tiny_requantize_any(int32_t acc, int32_t multiplier, int32
   return tiny_requantize(shifted, multiplier, tiny_max(-shift, 0));
 }
 
+/* (doubled * multiplier + 2^31) >> 32 */
+static inline int32_t tiny_high_mul_doubled(int32_t doubled, int32_t multiplier) {
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+  int32_t product;
+  __asm__("smmulr %0, %1, %2" : "=r"(product) : "r"(doubled), "r"(multiplier));
+  return product;
+#else
+  return (int32_t)(((int64_t)doubled * multiplier + ((int64_t)1 << 31)) >> 32);
+#endif
+}
+
 /* doubled * multiplier * 2^-(32 + shift), rounded twice, plus a zero point: `offset` is
  * 2^(shift - 1) + (zero point << shift), and shift is positive. |doubled| < 2^31.
  */
 static inline int32_t tiny_scale(int32_t doubled, int32_t multiplier, int32_t offset,
                                  int32_t shift) {
-#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
-  int32_t product;
-  __asm__("smmulr %0, %1, %2" : "=r"(product) : "r"(doubled), "r"(multiplier));
-#else
-  const int32_t product =
-      (int32_t)(((int64_t)doubled * multiplier + ((int64_t)1 << 31)) >> 32);
-#endif
+  const int32_t product = tiny_high_mul_doubled(doubled, multiplier);
   return (product + (product >> 31) + offset) >> shift;
+}
+
+/* The same where shift may be zero too, and `offset` then is the zero point alone. */
+static inline int32_t tiny_scale_any(int32_t doubled, int32_t multiplier, int32_t offset,
+                                     int32_t shift) {
+  const int32_t product = tiny_high_mul_doubled(doubled, multiplier);
+  const int32_t sign = shift > 0 ? product >> 31 : 0;
+  return (product + sign + offset) >> shift;
 }
 
 /* As above for |acc| < 2^31. */

@@ -41,10 +41,10 @@ void tiny_plane_gather(const int32_t *layer, const int8_t *image, int8_t *plane)
 struct plane_job {
   const int32_t *weights;
   int32_t bias, multiplier, offset, shift, low, high;
-  int is_clamped; /* to less than the range of int8 */
+  int is_plain; /* clamps to the range of int8, and shifts */
 };
 
-INLINE struct plane_job make_job(const int32_t *layer, const int32_t *channel, int is_clamped) {
+INLINE struct plane_job make_job(const int32_t *layer, const int32_t *channel, int is_plain) {
   const struct plane_job job = {
       .weights = channel + TINY_CHANNEL_WEIGHTS,
       .bias = channel[TINY_CHANNEL_BIAS],
@@ -53,17 +53,19 @@ INLINE struct plane_job make_job(const int32_t *layer, const int32_t *channel, i
       .shift = channel[TINY_CHANNEL_SHIFT],
       .low = layer[TINY_DEPTHWISE_CLAMP_MIN],
       .high = layer[TINY_DEPTHWISE_CLAMP_MAX],
-      .is_clamped = is_clamped,
+      .is_plain = is_plain,
   };
   return job;
 }
 
 INLINE int8_t finish(const struct plane_job *job, int32_t doubled) {
-  const int32_t scaled = tiny_scale(doubled, job->multiplier, job->offset, job->shift);
-  if (job->is_clamped) {
-    return (int8_t)tiny_clamp(scaled, job->low, job->high);
+  if (job->is_plain) {
+    return (int8_t)tiny_saturate_int8(
+        tiny_scale(doubled, job->multiplier, job->offset, job->shift));
   }
-  return (int8_t)tiny_saturate_int8(scaled);
+  const int32_t scaled =
+      tiny_scale_any(doubled, job->multiplier, job->offset, job->shift);
+  return (int8_t)tiny_clamp(scaled, job->low, job->high);
 }
 
 /* Three taps of one row for two neighbouring pixels: bytes 0 to 3 of the row. */
@@ -78,8 +80,8 @@ INLINE void row_3(uint32_t bytes, int32_t outer, int32_t inner, int32_t *left, i
  * behind it, are computed too where their number is odd, from the plane's slack, but not stored.
  */
 INLINE void depthwise_3x3_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
-                             int8_t *output, int is_clamped) {
-  const struct plane_job job = make_job(layer, channel, is_clamped);
+                             int8_t *output, int is_plain) {
+  const struct plane_job job = make_job(layer, channel, is_plain);
   const int32_t outer0 = job.weights[0], inner0 = job.weights[1];
   const int32_t outer1 = job.weights[2], inner1 = job.weights[3];
   const int32_t outer2 = job.weights[4], inner2 = job.weights[5];
@@ -121,8 +123,8 @@ INLINE void depthwise_3x3_s1(const int32_t *layer, const int32_t *channel, const
 }
 
 INLINE void depthwise_3x3_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,
-                             int8_t *output, int is_clamped) {
-  const struct plane_job job = make_job(layer, channel, is_clamped);
+                             int8_t *output, int is_plain) {
+  const struct plane_job job = make_job(layer, channel, is_plain);
   const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
   const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
   for (int32_t rows = layer[TINY_DEPTHWISE_OUTPUT_HEIGHT]; rows > 0; --rows) {
@@ -174,8 +176,8 @@ INLINE void row_wide_2(const int8_t *from, const int32_t *weights, int size, int
 }
 
 INLINE void depthwise_wide_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
-                              int8_t *output, int size, int is_clamped) {
-  const struct plane_job job = make_job(layer, channel, is_clamped);
+                              int8_t *output, int size, int is_plain) {
+  const struct plane_job job = make_job(layer, channel, is_plain);
   const int32_t words = (size + 1) / 2;
   const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
   const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
@@ -203,8 +205,8 @@ INLINE void depthwise_wide_s1(const int32_t *layer, const int32_t *channel, cons
 }
 
 INLINE void depthwise_wide_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,
-                              int8_t *output, int size, int is_clamped) {
-  const struct plane_job job = make_job(layer, channel, is_clamped);
+                              int8_t *output, int size, int is_plain) {
+  const struct plane_job job = make_job(layer, channel, is_plain);
   const int32_t words = (size + 1) / 2;
   const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
   const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
@@ -226,25 +228,26 @@ INLINE void depthwise_wide_s2(const int32_t *layer, const int32_t *channel, cons
   }
 }
 
-/* Every kernel exists for the full range of int8, where one instruction clamps, and for less. */
-INLINE int is_clamped(const int32_t *layer) {
-  return layer[TINY_DEPTHWISE_CLAMP_MIN] != -128 || layer[TINY_DEPTHWISE_CLAMP_MAX] != 127;
+/* Every kernel exists for the usual case, where one instruction clamps, and for any. */
+INLINE int is_plain(const int32_t *layer, const int32_t *channel) {
+  return layer[TINY_DEPTHWISE_CLAMP_MIN] == -128 && layer[TINY_DEPTHWISE_CLAMP_MAX] == 127 &&
+         channel[TINY_CHANNEL_SHIFT] > 0;
 }
 
 #define DEFINE(name, ...)                                                                        \
   void name(const int32_t *layer, const int32_t *channel, const int8_t *plane, int8_t *output) { \
-    if (is_clamped(layer)) {                                                                     \
-      const int clamped = 1;                                                                     \
+    if (is_plain(layer, channel)) {                                                              \
+      const int plain = 1;                                                                       \
       __VA_ARGS__;                                                                               \
     } else {                                                                                     \
-      const int clamped = 0;                                                                     \
+      const int plain = 0;                                                                       \
       __VA_ARGS__;                                                                               \
     }                                                                                            \
   }
 
-DEFINE(tiny_depthwise_3x3_s1, depthwise_3x3_s1(layer, channel, plane, output, clamped))
-DEFINE(tiny_depthwise_3x3_s2, depthwise_3x3_s2(layer, channel, plane, output, clamped))
-DEFINE(tiny_depthwise_5x5_s1, depthwise_wide_s1(layer, channel, plane, output, 5, clamped))
-DEFINE(tiny_depthwise_5x5_s2, depthwise_wide_s2(layer, channel, plane, output, 5, clamped))
-DEFINE(tiny_depthwise_7x7_s1, depthwise_wide_s1(layer, channel, plane, output, 7, clamped))
-DEFINE(tiny_depthwise_7x7_s2, depthwise_wide_s2(layer, channel, plane, output, 7, clamped))
+DEFINE(tiny_depthwise_3x3_s1, depthwise_3x3_s1(layer, channel, plane, output, plain))
+DEFINE(tiny_depthwise_3x3_s2, depthwise_3x3_s2(layer, channel, plane, output, plain))
+DEFINE(tiny_depthwise_5x5_s1, depthwise_wide_s1(layer, channel, plane, output, 5, plain))
+DEFINE(tiny_depthwise_5x5_s2, depthwise_wide_s2(layer, channel, plane, output, 5, plain))
+DEFINE(tiny_depthwise_7x7_s1, depthwise_wide_s1(layer, channel, plane, output, 7, plain))
+DEFINE(tiny_depthwise_7x7_s2, depthwise_wide_s2(layer, channel, plane, output, 7, plain))
