@@ -135,6 +135,17 @@ def _table(walk: Walk, data: ir.Expr, output: Quantized) -> ir.Expr | None:
     if walk.source == "tflite":  # computed in fixed point, which a float table misses
         known_table = tflite_activation(walk, walk.value_of(data), output)
         return None if known_table is None else lookup(*known_table)
+    found = _element_wise(walk, data)
+    if found is None:
+        return None
+    known, values = found
+    integers = np.round(values / output.scalar_scale) + output.zero_point
+    name = walk.value_of(data).op.name.rpartition(".")[2]
+    return lookup(name, known.expr, numerics.clamp_int8(integers))
+
+
+def _element_wise(walk: Walk, data: ir.Expr) -> tuple[Quantized, Array] | None:
+    """The quantised tensor that a float depends on element by element, and its 256 values."""
     found = float_tables.leaves(data, walk.bindings, lambda v: walk.quantized_of(v) is not None)
     if len(found) != 1:
         return None
@@ -144,11 +155,18 @@ def _table(walk: Walk, data: ir.Expr, output: Quantized) -> ir.Expr | None:
         return None
     domain = known.scalar_scale * (DOMAIN - known.zero_point).astype(np.float64)
     values = float_tables.evaluate(data, walk.bindings, leaf, domain)
-    if values is None:
+    return None if values is None else (known, np.nan_to_num(values))
+
+
+def own_parameters(walk: Walk, data: ir.Expr) -> Quantized | None:
+    """Scale and zero point that just hold all values of an element-wise function."""
+    found = _element_wise(walk, data)
+    if found is None:
         return None
-    integers = np.round(np.nan_to_num(values) / output.scalar_scale) + output.zero_point
-    name = walk.value_of(data).op.name.rpartition(".")[2]
-    return lookup(name, known.expr, numerics.clamp_int8(integers))
+    low, high = min(found[1].min(), 0.0), max(found[1].max(), 0.0)
+    scale = np.float32((high - low) / 255 or 1.0)
+    zero_point = round(numerics.INT8_MIN - low / float(scale))
+    return Quantized(data, np.array([scale], np.float32), zero_point)
 
 
 # Convolutions and dense layers
@@ -554,7 +572,26 @@ def _resize2d(walk: Walk, call: ir.Call, data: ir.Expr) -> ir.Expr | None:
     if str(attrs.method) != "nearest_neighbor" or not whole:
         return None
     factors = (target[0] // size[0], target[1] // size[1])
+    rounding = (str(attrs.coordinate_transformation_mode), str(attrs.rounding_method))
+    if not all(_repeats(s, f, *rounding) for s, f in zip(size, factors, strict=True)):
+        return None
     return _from_nhwc(walk, RESIZE(ResizeAttributes(factors), x), is_nchw)
+
+
+def _repeats(size: int, factor: int, coordinates: str, rounding: str) -> bool:
+    """Whether nearest neighbour under these conventions repeats every pixel `factor` times."""
+    index = np.arange(size * factor)
+    positions = {
+        "asymmetric": index / factor,
+        "align_corners": index * (size - 1) / max(size * factor - 1, 1),
+        "half_pixel": (index + 0.5) / factor - 0.5,
+    }.get(coordinates)
+    if positions is None:
+        return False
+    # Halves go either way under `round` and what it prefers: they must not occur.
+    either = (np.floor(positions + 0.5), np.ceil(positions - 0.5))
+    chosen = {"floor": (np.floor(positions),), "ceil": (np.ceil(positions),)}.get(rounding, either)
+    return all(np.array_equal(np.clip(c, 0, size - 1), index // factor) for c in chosen)
 
 
 MOVES: dict[str, Callable[[Walk, ir.Call, ir.Expr], ir.Expr | None]] = {

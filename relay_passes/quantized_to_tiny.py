@@ -82,18 +82,22 @@ class Walk:
         return None
 
     def borrow(self, expr: ir.Expr) -> bool:
-        """Let a float value that is also quantised elsewhere in the model stand for that.
+        """Give a float value an int8 form that the model does not ask for at this place.
 
-        Exporters leave operators in float between a table and its quantisation (HardSwish, then a
-        global pool); the model's own integers are within half a step of what such operators read.
+        Exporters leave operators in float between a function and its quantisation (HardSwish, then
+        a global pool). What such operators read is taken as the model quantises it elsewhere, or
+        else with a scale that just holds the function's values: within half a step of either.
         """
-        reader = self.readers.get(expr) if isinstance(expr, ir.Var) else None
-        if reader is None or expr in self.quantized or expr not in self.bindings:
+        if expr in self.quantized or expr not in self.bindings:
             return False
-        parameters = of_quantize(reader.value)
-        self.name, name = reader.var.name, self.name
-        new = None if parameters is None else rules.quantize(self, expr, parameters)
-        if new is not None and parameters is not None:
+        reader = self.readers.get(expr)
+        given = None if reader is None else of_quantize(reader.value)
+        parameters = given or rules.own_parameters(self, expr)
+        if parameters is None:
+            return False
+        self.name, name = (reader.var if reader else expr).name, self.name
+        new = rules.quantize(self, expr, parameters)
+        if new is not None:
             emitted = new if isinstance(new, ir.Var) else self.emit(new)
             self.quantized[expr] = parameters.with_expr(emitted)
         self.name = name

@@ -134,7 +134,7 @@ def test_a_clock_that_overflows_is_counted_on(tmp_path: Path) -> None:
     assert abs(ticks * 40 / (1 << 10) - once) < 120
 
 
-@pytest.mark.parametrize("name", ["sample", "console", "timer", "fault"])
+@pytest.mark.parametrize("name", ["sample", "console", "timer"])
 def test_a_model_may_be_called_like_a_file_of_the_project(name: str, tmp_path: Path) -> None:
     write_project(build(write(MODELS["dense"]()), BUILD_ONLY, name=name), tmp_path, "make")
     built(tmp_path, "make")

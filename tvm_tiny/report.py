@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from tvm_tiny.result import LayerResult, RunResult
 
 WIDTH = 110
-NAME_WIDTH = 33
-# The narrow columns' headings take two lines, so that names of layers have room.
-HEADINGS = ("MACs", "instructions", "per\nMAC", "share", "cycles\n(estimated)", "output\nbytes")
+SHORTEST_NAME = 12
+# Headings of numbers take two lines where one would be wider than the numbers.
+HEADINGS = (
+    "\n#",
+    "\nlayer",
+    "\noperator",
+    "\nMACs",
+    "\ninstructions",
+    "per\nMAC",
+    "\nshare",
+    "cycles\n(estimated)",
+    "output\nbytes",
+)
+NAME, OPERATOR = 1, 2
 
 
 def render(result: RunResult) -> str:
@@ -49,24 +59,34 @@ def _facts(result: RunResult) -> list[tuple[str, str]]:
 
 
 def _layers(result: RunResult) -> Table:
+    rows = [
+        (str(index), layer.name, layer.op, *_cells(layer, result))
+        for index, layer in enumerate(result.layers)
+    ]
+    rows.append(("", "TOTAL", "", *_cells(_total(result), result)))
+    room = _room_for_names(rows)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("\n#", justify="right", no_wrap=True)
-    table.add_column("\nlayer")  # the only one that gives way where the table is too wide
-    table.add_column("\noperator", no_wrap=True)
-    for title in HEADINGS:
-        heading = title if "\n" in title else f"\n{title}"
-        table.add_column(heading, justify="right", no_wrap=True)
-    for index, layer in enumerate(result.layers):
-        table.add_row(str(index), _name(layer.name), layer.op, *_cells(layer, result))
-    table.add_row("", "TOTAL", "", *_cells(_total(result), result), style="bold")
+    for index, heading in enumerate(HEADINGS):
+        right = index not in (NAME, OPERATOR)
+        table.add_column(heading, justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row[:NAME], _shorten(row[NAME], room), *row[NAME + 1 :])
     return table
 
 
-def _name(name: str) -> Text:
+def _room_for_names(rows: list[tuple[str, ...]]) -> int:
+    """What the other columns, each with a space behind it, leave of the width."""
+    cells = [
+        [*heading.split("\n"), *column] for heading, *column in zip(HEADINGS, *rows, strict=True)
+    ]
+    others = [max(map(len, column)) + 1 for index, column in enumerate(cells) if index != NAME]
+    return max(SHORTEST_NAME, WIDTH - sum(others))
+
+
+def _shorten(name: str, room: int) -> str:
     """Long names lose their middle: start and end are what tells layers apart."""
-    half = NAME_WIDTH // 2
-    short = name if len(name) <= NAME_WIDTH else f"{name[:half]}…{name[-half:]}"
-    return Text(short, no_wrap=True, overflow="ellipsis")
+    half = (room - 1) // 2
+    return name if len(name) <= room else f"{name[:half]}…{name[-half:]}"
 
 
 def _cells(layer: LayerResult, result: RunResult) -> tuple[str, ...]:

@@ -35,9 +35,9 @@ def module(parameters: Sequence[Any], body: Body, source: str = "relax") -> tvm.
     return builder.finalize()
 
 
-def nested(expr: Any, *parameters: Any) -> tvm.IRModule:
+def nested(expr: Any, *parameters: Any, source: str = "relax") -> tvm.IRModule:
     """Return a module whose `main` computes one nested expression."""
-    return module(parameters, lambda emit, *_: expr)
+    return module(parameters, lambda emit, *_: expr, source)
 
 
 def quantized(data: Any, scale: float, zero_point: int = 0) -> Any:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -98,7 +98,7 @@ def test_no_two_live_tensors_overlap(graph: Program) -> None:
 def test_chains_meet_the_lower_bound(sizes: list[int]) -> None:
     plan = plan_arena(chain(sizes))
     check(plan, chain(sizes))
-    pairs = [aligned(a) + aligned(b) for a, b in zip(sizes, sizes[1:], strict=False)]
+    pairs = [aligned(a) + aligned(b) for a, b in pairwise(sizes)]
     assert plan.arena_bytes == plan.lower_bound_bytes == max([aligned(sizes[0]), *pairs])
 
 
