@@ -183,7 +183,9 @@ def _infer_type(call: ir.Call, _builder: relax.BlockBuilder) -> relax.TensorType
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, (int, float, str)):
+    if isinstance(value, str):
+        return str(value)  # TVM's strings are a subclass that encoders do not know
+    if isinstance(value, (int, float)):
         return value
     if hasattr(value, "value"):
         return value.value

@@ -14,6 +14,7 @@ import tvm
 from tvm import relax
 
 from tvm_tiny.codegen.generate import GeneratedCode, generate
+from tvm_tiny.relay_passes.drop_constant_channels import DropConstantChannels
 from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
@@ -29,7 +30,8 @@ GRAPH_PASSES = (
     SinkTransposes(),  # NCHW models run in NHWC: layout changes move to the ends and cancel
     FoldPads(),  # borders of the zero point become the padding of convolutions
     FoldLookups(),  # tables compose; clamps move into the operators before them
-    FoldConstantChannels(),  # channels that no input can change keep only a bias
+    DropConstantChannels(),  # channels of one known value leave the graph
+    FoldConstantChannels(),  # those that have to stay keep only a bias
 )
 
 
