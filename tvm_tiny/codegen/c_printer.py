@@ -44,6 +44,9 @@ INTRINSICS: dict[str, tuple[str, int]] = {
     "tirx.bitwise_and": ("&", 7),
     "tirx.bitwise_or": ("|", 5),
 }
+SHIFTS = ("<<", ">>")
+# Least precedence of operands without parentheses, where compilers warn of what C allows.
+CAUTIOUS = {"||": 5, "<<": 12, ">>": 12, "&": 13, "^": 13, "|": 13}
 TERNARY, UNARY, ATOM = 2, 13, 15
 C_TYPES = {
     "bool": "int",
@@ -190,7 +193,10 @@ class CPrinter:
 
     def _binary(self, a: Any, b: Any, symbol: str, precedence: int) -> tuple[str, int]:
         # && inside || is clear, but compilers ask for parentheses; right operands bind tighter.
-        left, right = self._expr(a, precedence), self._expr(b, precedence + 1)
+        inner = CAUTIOUS.get(symbol, precedence)
+        is_chain = _symbol(a) == symbol and symbol not in SHIFTS
+        left = self._expr(a, precedence if is_chain else inner)
+        right = self._expr(b, max(inner, precedence + 1))
         if symbol == "+" and right.startswith("-") and _value(b) is not None:
             return f"{left} - {right[1:]}", precedence
         if symbol == "-" and right.startswith("-") and _value(b) is not None:
@@ -276,6 +282,12 @@ class CPrinter:
         self.taken.add(name)
         self.names[variable] = name
         return name
+
+
+def _symbol(node: Any) -> str:
+    """The symbol of a binary operator, or nothing."""
+    name = getattr(getattr(node, "op", None), "name", type(node).__name__)
+    return (BINARY.get(name) or INTRINSICS.get(name) or ("", 0))[0]
 
 
 def _value(node: Any) -> int | None:

@@ -228,6 +228,121 @@ INLINE void depthwise_wide_s2(const int32_t *layer, const int32_t *channel, cons
   }
 }
 
+#if TINY_HAS_DSP
+
+/* Two rows of outputs by assembly, for the usual case: the weights stay in registers, which with
+ * sums and operands makes all fourteen; the rest lies on the stack in this order.
+ */
+struct row_pair_job {
+  int32_t bias, multiplier, offset, shift; /* 0 */
+  int32_t step, pitch;                     /* 16: from output to output, and to the next row */
+  int32_t stride;                          /* 24: of the plane */
+  int32_t width;                           /* 28: whole tiles of two columns, in bytes */
+  int32_t is_odd;                          /* 32: one more tile, which overlaps the last */
+  int32_t outer0, outer1, outer2, inner01, inner2;
+};
+
+/* r2 and r3: bytes 0 and 2 of a row, 1 and 3; r4 to r7: sums of the four outputs; r8 to r12: weights */
+#define UNPACK "sxtb16 r3, r2, ror #8\n\tsxtb16 r2, r2\n\t"
+#define TAPS(left, right, outer, inner, half)                          \
+  "smlad " left ", r2, " outer ", " left "\n\t"                        \
+  "smlad " right ", r3, " outer ", " right "\n\t"                      \
+  "smlab" half " " left ", r3, " inner ", " left "\n\t"                \
+  "smlat" half " " right ", r2, " inner ", " right "\n\t"
+/* a product of a row's first taps begins the two sums with the bias, which is in `left` */
+#define FIRST_TAPS(left, right)                   \
+  "smlad " right ", r3, r8, " left "\n\t"         \
+  "smlad " left ", r2, r8, " left "\n\t"          \
+  "smlabb " left ", r3, r11, " left "\n\t"        \
+  "smlatb " right ", r2, r11, " right "\n\t"
+#define SCALE(sum)                                \
+  "smmulr " sum ", " sum ", r2\n\t"               \
+  "add " sum ", " sum ", " sum ", asr #31\n\t"    \
+  "add " sum ", " sum ", r3\n\t"                  \
+  "asr " sum ", " sum ", lr\n\t"                  \
+  "ssat " sum ", #8, " sum "\n\t"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wunused-parameter"
+__attribute__((naked)) static void row_pair_3x3(const int8_t *from, int8_t *to,
+                                                const struct row_pair_job *job) {
+  __asm__(
+      "push {r4-r11, lr}\n\t"
+      "sub sp, #36\n\t"
+      "ldmia r2!, {r3-r11}\n\t"
+      "add r10, r0\n\t" /* width becomes the end of the row */
+      "stmia sp, {r3-r11}\n\t"
+      "ldmia r2, {r8-r12}\n\t"
+      "1:\n\t"
+      "ldr lr, [sp, #24]\n\t"
+      "ldr r4, [sp]\n\t"
+      "ldr r2, [r0]\n\t" UNPACK FIRST_TAPS("r4", "r5")
+      "ldr r2, [r0, lr]\n\t"
+      "ldr r6, [sp]\n\t" UNPACK FIRST_TAPS("r6", "r7") TAPS("r4", "r5", "r9", "r11", "t")
+      "ldr r2, [r0, lr, lsl #1]\n\t" UNPACK TAPS("r4", "r5", "r10", "r12", "b")
+      TAPS("r6", "r7", "r9", "r11", "t")
+      "add r2, r0, lr, lsl #1\n\t"
+      "ldr r2, [r2, lr]\n\t" UNPACK TAPS("r6", "r7", "r10", "r12", "b")
+      "ldrd r2, r3, [sp, #4]\n\t"
+      "ldr lr, [sp, #12]\n\t"
+      SCALE("r4") SCALE("r5") SCALE("r6") SCALE("r7")
+      "ldrd r2, r3, [sp, #16]\n\t"
+      "strb r4, [r1]\n\t"
+      "strb r5, [r1, r2]\n\t"
+      "strb r6, [r1, r3]\n\t"
+      "add r3, r2\n\t"
+      "strb r7, [r1, r3]\n\t"
+      "add r1, r1, r2, lsl #1\n\t"
+      "ldr r3, [sp, #28]\n\t"
+      "adds r0, #2\n\t"
+      "cmp r0, r3\n\t"
+      "blo 1b\n\t"
+      "ldr r3, [sp, #32]\n\t"
+      "cbz r3, 2f\n\t"
+      "subs r0, #1\n\t" /* one column back, once */
+      "subs r1, r1, r2\n\t"
+      "movs r3, #0\n\t"
+      "str r3, [sp, #32]\n\t"
+      "b 1b\n\t"
+      "2:\n\t"
+      "add sp, #36\n\t"
+      "pop {r4-r11, pc}");
+}
+#pragma GCC diagnostic pop
+
+/* Row pairs of a plane; where the number of rows is odd, the last pair overlaps the one before. */
+static void row_pairs_3x3(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                          int8_t *output) {
+  const int32_t *weights = channel + TINY_CHANNEL_WEIGHTS;
+  const int32_t width = layer[TINY_DEPTHWISE_OUTPUT_WIDTH];
+  const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
+  const struct row_pair_job job = {
+      .bias = channel[TINY_CHANNEL_BIAS],
+      .multiplier = channel[TINY_CHANNEL_MULTIPLIER],
+      .offset = channel[TINY_CHANNEL_OFFSET],
+      .shift = channel[TINY_CHANNEL_SHIFT],
+      .step = step,
+      .pitch = width * step,
+      .stride = layer[TINY_DEPTHWISE_PLANE_STRIDE],
+      .width = width & ~1,
+      .is_odd = width & 1,
+      .outer0 = weights[0],
+      .outer1 = weights[2],
+      .outer2 = weights[4],
+      .inner01 = (int32_t)((uint32_t)weights[1] | (uint32_t)weights[3] << 16),
+      .inner2 = weights[5],
+  };
+  const int32_t last = layer[TINY_DEPTHWISE_OUTPUT_HEIGHT] - 2;
+  for (int32_t row = 0; row <= last; row += 2) {
+    row_pair_3x3(plane + row * job.stride, output + row * job.pitch, &job);
+  }
+  if (last % 2 != 0) {
+    row_pair_3x3(plane + last * job.stride, output + last * job.pitch, &job);
+  }
+}
+
+#endif
+
 /* Every kernel exists for the usual case, where one instruction clamps, and for any. */
 INLINE int is_plain(const int32_t *layer, const int32_t *channel) {
   return layer[TINY_DEPTHWISE_CLAMP_MIN] == -128 && layer[TINY_DEPTHWISE_CLAMP_MAX] == 127 &&
@@ -245,7 +360,18 @@ INLINE int is_plain(const int32_t *layer, const int32_t *channel) {
     }                                                                                            \
   }
 
-DEFINE(tiny_depthwise_3x3_s1, depthwise_3x3_s1(layer, channel, plane, output, plain))
+void tiny_depthwise_3x3_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                           int8_t *output) {
+#if TINY_HAS_DSP
+  if (is_plain(layer, channel) && layer[TINY_DEPTHWISE_OUTPUT_HEIGHT] > 1 &&
+      layer[TINY_DEPTHWISE_OUTPUT_WIDTH] > 1) {
+    row_pairs_3x3(layer, channel, plane, output);
+    return;
+  }
+#endif
+  depthwise_3x3_s1(layer, channel, plane, output, is_plain(layer, channel));
+}
+
 DEFINE(tiny_depthwise_3x3_s2, depthwise_3x3_s2(layer, channel, plane, output, plain))
 DEFINE(tiny_depthwise_5x5_s1, depthwise_wide_s1(layer, channel, plane, output, 5, plain))
 DEFINE(tiny_depthwise_5x5_s2, depthwise_wide_s2(layer, channel, plane, output, 5, plain))
