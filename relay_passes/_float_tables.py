@@ -43,7 +43,7 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "relax.nn.relu": lambda call, a: np.maximum(a, 0),
     "relax.nn.relu6": lambda call, a: np.clip(a, 0, 6),
     "relax.nn.silu": lambda call, a: a / (1 + np.exp(-a)),
-    "relax.nn.gelu": lambda call, a: a * 0.5 * (1 + _erf(a / np.sqrt(2.0))),
+    "relax.nn.gelu": lambda call, a: np.asarray(a * 0.5 * (1 + _erf(a / np.sqrt(2.0)))),
     "relax.nn.leakyrelu": lambda call, a: np.where(a > 0, a, a * float(call.attrs.alpha)),
     "relax.nn.softplus": lambda call, a: np.log1p(np.exp(a)),
     "relax.clip": lambda call, a, *_: np.clip(a, _number(call.args[1]), _number(call.args[2])),

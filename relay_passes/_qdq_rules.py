@@ -245,10 +245,10 @@ def _conv2d(walk: Walk, island: Island) -> ir.Expr | None:
     bias = _bias(walk, island.bias, unit, channels)
     if bias is None:
         return None
-    window = {
-        "strides": tuple(int(s) for s in attrs.strides),
+    window: dict[str, Any] = {
+        "strides": _pair(attrs.strides),
         "padding": _padding(attrs.padding),
-        "dilation": tuple(int(d) for d in attrs.dilation),
+        "dilation": _pair(attrs.dilation),
     }
     scaling = _scaling(data, island)
     multiplier, shift = _channel_scaling(walk, unit / island.output.scalar_scale, channels)
@@ -270,7 +270,7 @@ def _to_ohwi(weight: Array, layout: str) -> Array:
     return weight.transpose([layout.index(axis) for axis in "OHWI"])
 
 
-def _scaling(data: Quantized, island: Island) -> dict[str, int]:
+def _scaling(data: Quantized, island: Island) -> dict[str, Any]:
     low, high = island.clamp
     return {
         "input_zero_point": data.zero_point,
@@ -280,11 +280,16 @@ def _scaling(data: Quantized, island: Island) -> dict[str, int]:
     }
 
 
-def _padding(padding: Any) -> tuple[int, ...]:
-    values = tuple(int(p) for p in padding)
-    if len(values) == 1:
-        return values * 4
-    return values * 2 if len(values) == 2 else values
+def _pair(values: Any) -> tuple[int, int]:
+    first, second = (int(value) for value in values)
+    return first, second
+
+
+def _padding(padding: Any) -> tuple[int, int, int, int]:
+    """(top, left, bottom, right) of one, two or four numbers."""
+    values = [int(p) for p in padding]
+    top, left, bottom, right = values * (4 // len(values))
+    return top, left, bottom, right
 
 
 def _to_nhwc(walk: Walk, data: ir.Expr, layout: str) -> tuple[ir.Expr, bool]:
@@ -359,15 +364,17 @@ def _scalar_table(
 # Pooling, reductions, softmax
 
 
-def _pool_attributes(call: ir.Call, padding: tuple[int, ...], clamp: tuple[int, int]) -> Any:
+def _pool_attributes(
+    call: ir.Call, padding: tuple[int, int, int, int], clamp: tuple[int, int]
+) -> Any:
     attrs = call.attrs
     if int(attrs.ceil_mode):
         raise UnsupportedError("pooling with ceil_mode", where=str(call.op.name))
     return QPool2DAttributes(
-        strides=tuple(int(s) for s in attrs.strides),
+        strides=_pair(attrs.strides),
         padding=padding,
-        dilation=tuple(int(d) for d in attrs.dilation),
-        size=tuple(int(s) for s in attrs.pool_size),
+        dilation=_pair(attrs.dilation),
+        size=_pair(attrs.pool_size),
         clamp_min=clamp[0],
         clamp_max=clamp[1],
     )
@@ -385,9 +392,7 @@ def _avg_pool2d(walk: Walk, island: Island) -> ir.Expr | None:
     if whole and walk.source != "tflite":
         return _from_nhwc(walk, _averaging_conv(walk, island, data, x), is_nchw)
     if any(padding) and whole:
-        border = PadAttributes(
-            (0, *padding[:2], 0), (0, *padding[2:], 0), data.zero_point
-        )
+        border = PadAttributes((0, *padding[:2], 0), (0, *padding[2:], 0), data.zero_point)
         x, padding = walk.emit(PAD(border, x), "_pad"), (0, 0, 0, 0)
     clamp = island.clamp if same else (numerics.INT8_MIN, numerics.INT8_MAX)
     call = QAVG_POOL2D(_pool_attributes(island.core, padding, clamp), x)
@@ -401,12 +406,12 @@ def _averaging_conv(walk: Walk, island: Island, data: Quantized, x: ir.Expr) -> 
     call, channels = island.core.attrs, int(x.ty.shape[3])
     if int(call.ceil_mode):
         raise UnsupportedError("pooling with ceil_mode", where=walk.name)
-    size = tuple(int(s) for s in call.pool_size)
+    size = _pair(call.pool_size)
     attrs = QDepthwiseConv2DAttributes(
         **_scaling(data, island),
-        strides=tuple(int(s) for s in call.strides),
+        strides=_pair(call.strides),
         padding=_padding(call.padding),
-        dilation=tuple(int(d) for d in call.dilation),
+        dilation=_pair(call.dilation),
     )
     real = data.scalar_scale / island.output.scalar_scale / (size[0] * size[1])
     taps, bias = np.ones((*size, channels), np.int8), np.zeros(channels, np.int32)

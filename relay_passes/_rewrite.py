@@ -1,7 +1,8 @@
-"""Apply a table of (pattern, callback) rules to every function of a module, until none applies."""
+"""What passes are, and how a table of (pattern, callback) rules is applied until none matches."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +10,27 @@ import tvm
 import tvm_ffi
 from tvm import relax
 from tvm.relax.dpl import rewrite_call
+
+
+class GraphPass(ABC):
+    """A pass: valid module in, valid module out; its name is its class's."""
+
+    @property
+    def name(self) -> str:
+        """What TVM's pass instruments and the tests know it by."""
+        return type(self).__name__
+
+    @abstractmethod
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
+        """Rewrite `main`; the argument stays as it is."""
+
+    def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
+        """Run as a pass of TVM, so that its instruments see it."""
+        run = tvm.transform.module_pass(
+            lambda mod, context: self.apply(mod), opt_level=0, name=self.name
+        )
+        return run(module)
+
 
 Rule = tuple[Any, Callable[..., Any]]
 MAX_ROUNDS = 100  # far above any real chain; a rule that undoes another must not hang

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import tvm
 from tvm import ir, relax
 
 from tvm_tiny.relay_passes._quantized import constant
+from tvm_tiny.relay_passes._rewrite import GraphPass
 from tvm_tiny.relay_passes.fold_constant_channels import constant_values
 from tvm_tiny.schedules.dialect import Array, attributes_of, operator_of, spec_of
 
@@ -28,17 +28,16 @@ GRANULE = 4  # channels that kernels handle together: a remainder would cost as 
 CONVOLUTION, DEPTHWISE = "tiny.qconv2d", "tiny.qdepthwise_conv2d"
 
 
-@tvm.transform.module_pass(opt_level=0, name="DropConstantChannels")
-class DropConstantChannels:
+class DropConstantChannels(GraphPass):
     """Analyse `main`, then rebuild it without the channels that may go."""
 
-    def transform_module(self, mod: tvm.IRModule, ctx: object) -> tvm.IRModule:
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
         """Apply to `main`."""
-        function = mod["main"]
+        function = module["main"]
         graph = _Graph.of(function)
         keep = graph.kept()
         if not keep:
-            return mod
+            return module
         return relax.transform.DeadCodeElimination()(
             tvm.IRModule({"main": _rebuild(function, graph, keep)})
         )
@@ -149,7 +148,7 @@ class _Graph:
 
 
 def _is_plain_depthwise(call: ir.Call) -> bool:
-    return call.args[1].value.numpy().shape[2] == spec_of(call.args[0]).shape[3]
+    return bool(call.args[1].value.numpy().shape[2] == spec_of(call.args[0]).shape[3])
 
 
 def _usable(call: ir.Call, known: Known) -> Known:
@@ -190,9 +189,7 @@ def _depthwise_with_constants(call: ir.Call, known: Known) -> list[Array]:
 # Rebuilding
 
 
-def _rebuild(
-    function: relax.Function, graph: _Graph, kept: dict[ir.Var, Array]
-) -> relax.Function:
+def _rebuild(function: relax.Function, graph: _Graph, kept: dict[ir.Var, Array]) -> relax.Function:
     builder = relax.BlockBuilder()
     new: dict[ir.Var, ir.Expr] = {}
     attrs = {**dict(function.attrs or {}), "global_symbol": "main"}
@@ -217,9 +214,7 @@ def _substitute(value: ir.Expr, new: dict[ir.Var, ir.Expr]) -> ir.Expr:
     return ir.Call(value.op, arguments, value.attrs, value.ty_args)
 
 
-def _sliced(
-    var: ir.Var, value: ir.Expr, graph: _Graph, kept: dict[ir.Var, Array]
-) -> ir.Expr:
+def _sliced(var: ir.Var, value: ir.Expr, graph: _Graph, kept: dict[ir.Var, Array]) -> ir.Expr:
     """A call without the channels that go, on either side."""
     if var not in graph.calls or graph.name(var) not in (CONVOLUTION, DEPTHWISE):
         return value

@@ -16,7 +16,7 @@ from tvm import ir
 from tvm.relax.dpl import is_op, wildcard
 
 from tvm_tiny.relay_passes._quantized import constant
-from tvm_tiny.relay_passes._rewrite import apply_rules
+from tvm_tiny.relay_passes._rewrite import GraphPass, apply_rules
 from tvm_tiny.schedules import requantization
 from tvm_tiny.schedules.dialect import OPERATORS, Array, attributes_of
 
@@ -67,10 +67,9 @@ DATA, CONSTANTS = wildcard(), [wildcard() for _ in range(4)]
 RULES = [(is_op(name)(DATA, *CONSTANTS), _fold) for name in CHANNEL_AXIS]
 
 
-@tvm.transform.module_pass(opt_level=0, name="FoldConstantChannels")
-class FoldConstantChannels:
+class FoldConstantChannels(GraphPass):
     """Apply the rules above."""
 
-    def transform_module(self, mod: tvm.IRModule, ctx: object) -> tvm.IRModule:
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
         """Apply to `main`."""
-        return apply_rules(mod, RULES)
+        return apply_rules(module, RULES)

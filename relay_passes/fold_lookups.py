@@ -15,7 +15,7 @@ from tvm import ir
 from tvm.relax.dpl import is_op, wildcard
 
 from tvm_tiny.relay_passes._quantized import constant
-from tvm_tiny.relay_passes._rewrite import apply_rules
+from tvm_tiny.relay_passes._rewrite import GraphPass, apply_rules
 from tvm_tiny.schedules.dialect import OPERATORS, Array, attributes_of
 from tvm_tiny.schedules.lookup import DOMAIN, LOOKUP, LookupAttributes
 
@@ -78,10 +78,9 @@ RULES = [
 ]
 
 
-@tvm.transform.module_pass(opt_level=0, name="FoldLookups")
-class FoldLookups:
+class FoldLookups(GraphPass):
     """Apply the rules above."""
 
-    def transform_module(self, mod: tvm.IRModule, ctx: object) -> tvm.IRModule:
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
         """Apply to `main`."""
-        return apply_rules(mod, RULES)
+        return apply_rules(module, RULES)

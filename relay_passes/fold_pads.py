@@ -13,7 +13,7 @@ import tvm
 from tvm import ir
 from tvm.relax.dpl import is_op, wildcard
 
-from tvm_tiny.relay_passes._rewrite import apply_rules
+from tvm_tiny.relay_passes._rewrite import GraphPass, apply_rules
 from tvm_tiny.schedules.dialect import OPERATORS, attributes_of
 
 
@@ -43,10 +43,9 @@ RULES = [
 ]
 
 
-@tvm.transform.module_pass(opt_level=0, name="FoldPads")
-class FoldPads:
+class FoldPads(GraphPass):
     """Apply the rules above."""
 
-    def transform_module(self, mod: tvm.IRModule, ctx: object) -> tvm.IRModule:
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
         """Apply to `main`."""
-        return apply_rules(mod, RULES)
+        return apply_rules(module, RULES)

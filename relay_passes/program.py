@@ -64,7 +64,8 @@ class Program:
 def program_of(module: tvm.IRModule, features: Collection[str] = ()) -> Program:
     """The program of a module whose `main` holds only `tiny.*` calls and reshapes.
 
-    `features` are those of the core that kernels may use ("dsp", "mve"). Raises UnsupportedError where something else is left.
+    `features` are those of the core that kernels may use ("dsp", "mve").
+    Raises UnsupportedError where something else is left.
     """
     function = module["main"]
     builder = _Builder(function, features)
@@ -143,7 +144,10 @@ class _Builder:
             kernel = dialect.lower(call, self.features)
         except UnsupportedError as error:
             raise UnsupportedError(
-                error.what, where=self.names[var], limit=error.limit, found=error.found,
+                error.what,
+                where=self.names[var],
+                limit=error.limit,
+                found=error.found,
                 hint=error.hint,
             ) from error
         name = operator.name.removeprefix("tiny.")

@@ -17,21 +17,22 @@ from tvm import ir, relax
 from tvm_tiny.errors import Problem, UnsupportedError
 from tvm_tiny.relay_passes import _qdq_rules as rules
 from tvm_tiny.relay_passes._quantized import Quantized, constant, of_dequantize, of_quantize
+from tvm_tiny.relay_passes._rewrite import GraphPass
 from tvm_tiny.schedules.dequantize import DEQUANTIZE, DequantizeAttributes
 from tvm_tiny.schedules.dialect import attributes_of, operator_of
 
 HINT = "quantise the model fully to int8 (TFLite int8, ONNX QDQ, PT2E)"
 
 
-@tvm.transform.module_pass(opt_level=0, name="QuantizedToTiny")
-class QuantizedToTiny:
+class QuantizedToTiny(GraphPass):
     """Rewrite `main`; raises UnsupportedError listing every operator that has no integer form."""
 
-    def transform_module(self, mod: tvm.IRModule, ctx: object) -> tvm.IRModule:
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
         """Apply to `main`."""
-        main = Walk(mod["main"]).run()
+        module = relax.transform.CanonicalizeBindings()(module)
+        main = Walk(module["main"]).run()
         cleaned = relax.transform.DeadCodeElimination()(tvm.IRModule({"main": main}))
-        _refuse_leftovers(cleaned["main"], mod["main"])
+        _refuse_leftovers(cleaned["main"], module["main"])
         return cleaned
 
 
@@ -196,8 +197,10 @@ class Walk:
         if isinstance(value, relax.TupleGetItem):
             return relax.TupleGetItem(self._new(value.tuple_value), value.index)
         if isinstance(value, ir.Call):
-            arguments = [self._substitute(a) if isinstance(a, relax.Tuple) else self._new(a)
-                         for a in value.args]
+            arguments = [
+                self._substitute(a) if isinstance(a, relax.Tuple) else self._new(a)
+                for a in value.args
+            ]
             return ir.Call(value.op, arguments, value.attrs, value.ty_args)
         return self._new(value)
 

@@ -16,7 +16,7 @@ from tvm import ir, relax
 from tvm.relax.dpl import is_op, wildcard
 
 from tvm_tiny.relay_passes._quantized import constant
-from tvm_tiny.relay_passes._rewrite import Rule, apply_rules
+from tvm_tiny.relay_passes._rewrite import GraphPass, Rule, apply_rules
 from tvm_tiny.schedules.concat import CONCAT
 from tvm_tiny.schedules.dialect import OPERATORS, attributes_of, spec_of
 from tvm_tiny.schedules.pad import PAD
@@ -70,9 +70,7 @@ def _through_binary(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
 def _through_pad(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
     attrs, axes = attributes_of(call), _axes(match)
     order = np.argsort(axes)
-    before, after = (
-        tuple(widths[i] for i in order) for widths in (attrs.before, attrs.after)
-    )
+    before, after = (tuple(widths[i] for i in order) for widths in (attrs.before, attrs.after))
     return _transpose(PAD(replace(attrs, before=before, after=after), match[X]), axes)
 
 
@@ -146,10 +144,9 @@ LAST_RULES: list[Rule] = [
 ]
 
 
-@tvm.transform.module_pass(opt_level=0, name="SinkTransposes")
-class SinkTransposes:
+class SinkTransposes(GraphPass):
     """Apply the rules above; free transposes become reshapes only when none can cancel any more."""
 
-    def transform_module(self, mod: tvm.IRModule, ctx: object) -> tvm.IRModule:
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
         """Apply to `main`."""
-        return apply_rules(apply_rules(mod, RULES), LAST_RULES)
+        return apply_rules(apply_rules(module, RULES), LAST_RULES)

@@ -20,7 +20,7 @@ from tvm_tiny.errors import UnsupportedError
 
 Array = np.ndarray[Any, Any]
 
-# Errors of passes and type rules cross TVM's C++, which makes RuntimeErrors of those it doesn't know.
+# Errors of passes and type rules cross TVM's C++, which would make RuntimeErrors of them.
 tvm_ffi.register_error(UnsupportedError)
 
 

@@ -116,8 +116,15 @@ def _single(
             call("tiny_expand_window", x[0], window[0], top, left, scratch[0], 1, scratch[words])
         )
         T.evaluate(
-            call("tiny_conv_one_pixel", scratch[0], weight[0, 0, 0], words, params[0, 0], y[0],
-                 channels)
+            call(
+                "tiny_conv_one_pixel",
+                scratch[0],
+                weight[0, 0, 0],
+                words,
+                params[0, 0],
+                y[0],
+                channels,
+            )
         )
         T.evaluate(clamp.call(y[0]))
 
@@ -160,8 +167,16 @@ def _pointwise(
                     )
                 )
             T.evaluate(
-                call("tiny_conv_two_pixels", scratch[0], weight[0, 0, 0], words, params[0, 0],
-                     y[index.of(p, 0), 0], y[index.of(p, 1), 0], channels)
+                call(
+                    "tiny_conv_two_pixels",
+                    scratch[0],
+                    weight[0, 0, 0],
+                    words,
+                    params[0, 0],
+                    y[index.of(p, 0), 0],
+                    y[index.of(p, 1), 0],
+                    channels,
+                )
             )
         T.evaluate(clamp.call(y[0, 0]))
 
@@ -202,8 +217,16 @@ def _windowed(
                     )
                 )
             T.evaluate(
-                call("tiny_conv_two_pixels", scratch[0], weight[0, 0, 0], words, params[0, 0],
-                     y[index.of(p, 0), 0], y[index.of(p, 1), 0], channels)
+                call(
+                    "tiny_conv_two_pixels",
+                    scratch[0],
+                    weight[0, 0, 0],
+                    words,
+                    params[0, 0],
+                    y[index.of(p, 0), 0],
+                    y[index.of(p, 1), 0],
+                    channels,
+                )
             )
         T.evaluate(clamp.call(y[0, 0]))
 

@@ -85,7 +85,9 @@ def kernel(
     rows, pitch = plane_shape(attrs, output, size)
     rows = max(rows, attrs.padding[0] + data.shape[1])
     pitch = max(pitch, attrs.padding[1] + data.shape[2])
-    folded = requantization.fold_zero_point(bias, np.moveaxis(weight, -1, 0), attrs.input_zero_point)
+    folded = requantization.fold_zero_point(
+        bias, np.moveaxis(weight, -1, 0), attrs.input_zero_point
+    )
     table = channel_table(weight, folded, epilogue)
     layer = np.array(
         [

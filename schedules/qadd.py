@@ -55,10 +55,20 @@ def attributes(
         b_scale / twice_larger,
         twice_larger / ((1 << LEFT_SHIFT) * output_scale),
     ]
-    fixed = [tuple(int(v) for v in numerics.quantize_multiplier(real)) for real in reals]
+    a, b, output = ([int(v) for v in numerics.quantize_multiplier(real)] for real in reals)
     return QAddAttributes(
-        zero_points[0], *fixed[0], zero_points[1], *fixed[1], zero_points[2], *fixed[2],
-        numerics.INT8_MIN, numerics.INT8_MAX, sign,
+        a_zero_point=zero_points[0],
+        a_multiplier=a[0],
+        a_shift=a[1],
+        b_zero_point=zero_points[1],
+        b_multiplier=b[0],
+        b_shift=b[1],
+        output_zero_point=zero_points[2],
+        output_multiplier=output[0],
+        output_shift=output[1],
+        clamp_min=numerics.INT8_MIN,
+        clamp_max=numerics.INT8_MAX,
+        sign=sign,
     )
 
 
@@ -93,9 +103,7 @@ def kernel(attrs: QAddAttributes, a: Argument, b: Argument) -> Kernel:
         right = rescale(y, attrs.b_zero_point, attrs.b_multiplier, attrs.b_shift)
         total = left + right if attrs.sign > 0 else left - right
         scaled = elementwise.scale(total, attrs.output_multiplier, attrs.output_shift)
-        return elementwise.clamp(
-            scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max
-        )
+        return elementwise.clamp(scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max)
 
     return elementwise.binary_kernel("add" if attrs.sign > 0 else "sub", a, b, compute)
 

@@ -7,9 +7,9 @@ layer is a pointwise convolution over its rows, and shares that kernel.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-
 
 from tvm_tiny.schedules import qconv2d, requantization
 from tvm_tiny.schedules.dialect import (
@@ -68,7 +68,7 @@ def _as_convolution(
     attrs: QDenseAttributes, data: TensorSpec, weight: Array
 ) -> tuple[qconv2d.QConv2DAttributes, TensorSpec, Array]:
     rows, depth = data.elements // data.shape[-1], data.shape[-1]
-    window = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
+    window: dict[str, Any] = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
     return (
         qconv2d.QConv2DAttributes(**window, **attrs.as_dict()),
         TensorSpec((1, rows, 1, depth), "int8"),

@@ -56,9 +56,7 @@ def meaning(
     return requantization.apply(acc, multiplier, shift, attrs)
 
 
-def macs(
-    attrs: QDepthwiseConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array
-) -> int:
+def macs(attrs: QDepthwiseConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> int:
     """Output elements x taps, borders included."""
     return infer(attrs, data, weight).elements * weight.shape[0] * weight.shape[1]
 

@@ -64,9 +64,7 @@ def kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel:
     clamp, scale = elementwise.clamp, elementwise.scale
 
     @T.prim_func(s_tir=True)
-    def mean(
-        x: T.Buffer((outer, count, inner), "int8"), y: T.Buffer((outer, inner), "int8")
-    ):
+    def mean(x: T.Buffer((outer, count, inner), "int8"), y: T.Buffer((outer, inner), "int8")):
         for o, i in T.grid(outer, inner):
             with T.sblock("mean"):
                 p, c = T.axis.remap("SS", [o, i])

@@ -50,9 +50,7 @@ def infer(attrs: QMulAttributes, a: Argument, b: Argument) -> TensorSpec:
 
 def meaning(attrs: QMulAttributes, a: Array, b: Array) -> Array:
     """Product of the two, less their zero points, rescaled."""
-    product = (a.astype(np.int64) - attrs.a_zero_point) * (
-        b.astype(np.int64) - attrs.b_zero_point
-    )
+    product = (a.astype(np.int64) - attrs.a_zero_point) * (b.astype(np.int64) - attrs.b_zero_point)
     scaled = numerics.requantize(product, attrs.multiplier, attrs.shift)
     shifted = scaled + attrs.output_zero_point
     return numerics.clamp_int8(shifted, attrs.clamp_min, attrs.clamp_max)
@@ -66,9 +64,7 @@ def kernel(attrs: QMulAttributes, a: Argument, b: Argument) -> Kernel:
             T.Cast("int32", y) - attrs.b_zero_point
         )
         scaled = elementwise.scale(product, attrs.multiplier, attrs.shift)
-        return elementwise.clamp(
-            scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max
-        )
+        return elementwise.clamp(scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max)
 
     return elementwise.binary_kernel("mul", a, b, compute)
 

@@ -57,7 +57,11 @@ class WindowIndex:
 
     def row(self, output_row: tirx.Expr, tap: tirx.Expr) -> tirx.Expr:
         """Input row of a tap."""
-        return output_row * self.attrs.strides[0] + tap * self.attrs.dilation[0] - self.attrs.padding[0]
+        return (
+            output_row * self.attrs.strides[0]
+            + tap * self.attrs.dilation[0]
+            - self.attrs.padding[0]
+        )
 
     def column(self, output_column: tirx.Expr, tap: tirx.Expr) -> tirx.Expr:
         """Input column of a tap."""

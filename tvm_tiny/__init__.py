@@ -1,8 +1,8 @@
 """int8 and float models to Cortex-M firmware, on Apache TVM.
 
-    firmware = tvm_tiny.build("model.tflite", "cortex-m4")
-    result = firmware.run(inputs)
-    print(firmware.report(result))
+firmware = tvm_tiny.build("model.tflite", "cortex-m4")
+result = firmware.run(inputs)
+print(firmware.report(result))
 """
 
 from __future__ import annotations

@@ -77,13 +77,23 @@ def _in_order(ports: Sequence[PortInfo], inputs: Inputs) -> list[Array]:
 def _samples(port: PortInfo, array: Array) -> Array:
     where = f"input {port.name}"
     if array.dtype != np.dtype(port.dtype):
-        raise InputError("wrong dtype", where=where, limit=port.dtype, found=str(array.dtype),
-                         hint=f"convert it: array.astype({port.dtype!r})")
-    if array.shape == port.shape[1:] and port.shape[:1] == (1,):
+        raise InputError(
+            "wrong dtype",
+            where=where,
+            limit=port.dtype,
+            found=str(array.dtype),
+            hint=f"convert it: array.astype({port.dtype!r})",
+        )
+    shape = port.shape or (1,)
+    if array.shape == shape[1:] and shape[0] == 1:
         array = array[np.newaxis]
-    batch = port.shape[0] if port.shape else 1
-    fits = array.shape[1:] == port.shape[1:] and array.ndim == len(port.shape)
-    if not fits or array.size == 0 or len(array) % batch:
-        raise InputError("wrong shape", where=where, limit=port.shape, found=array.shape,
-                         hint="the first axis may hold several samples")
-    return np.ascontiguousarray(array).reshape(len(array) // batch, *port.shape)
+    fits = array.shape[1:] == shape[1:] and array.ndim == len(shape)
+    if not fits or array.size == 0 or len(array) % shape[0]:
+        raise InputError(
+            "wrong shape",
+            where=where,
+            limit=port.shape,
+            found=array.shape,
+            hint="the first axis may hold several samples",
+        )
+    return np.ascontiguousarray(array).reshape(len(array) // shape[0], *shape)

@@ -69,7 +69,7 @@ def _write_tar(path: Path, files: Mapping[str, bytes]) -> None:
 
 def _read_tar(path: Path) -> dict[str, bytes]:
     try:
-        with tarfile.open(path) as archive:
+        with tarfile.open(path, "r:") as archive:
             files = {}
             for entry in archive:
                 data = archive.extractfile(entry) if entry.isfile() else None

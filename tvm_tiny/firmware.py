@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-
-
 from tvm_tiny import artefact
 from tvm_tiny.arrays import Inputs, pack_inputs, random_inputs, unpack_outputs
 from tvm_tiny.errors import DoesNotFitError, FaultError
@@ -17,7 +15,7 @@ from tvm_tiny.metadata import Metadata
 from tvm_tiny.report import render
 from tvm_tiny.result import RunResult, measure
 from tvm_tiny.targets import cycles, host, qemu
-from tvm_tiny.targets.cycles.decode import Program as Disassembly
+from tvm_tiny.targets.cycles.instruction import Program as Disassembly
 from tvm_tiny.targets.elf import measure as measure_sizes
 from tvm_tiny.targets.elf import read_functions
 from tvm_tiny.targets.image import Image, build_host_image, build_image
@@ -62,7 +60,10 @@ class Firmware:
         return self.metadata.name
 
     def run(
-        self, inputs: Inputs | None = None, *, on: str = "target",
+        self,
+        inputs: Inputs | None = None,
+        *,
+        on: str = "target",
         timeout_s: float = DEFAULT_TIMEOUT_S,
     ) -> RunResult:
         """Run every sample of `inputs` and measure the first.
@@ -134,7 +135,11 @@ def open_firmware(path: str | Path) -> Firmware:
     info = metadata.target
     target = resolve(info.name, info.sram_bytes, info.flash_bytes)
     image = Image(
-        elf, metadata.name, target, measure_sizes(elf), read_functions(elf),
+        elf,
+        metadata.name,
+        target,
+        measure_sizes(elf),
+        read_functions(elf),
         profile_ranges(elf, metadata.name),
     )
     return Firmware(sources, metadata, target, image, folder)
@@ -142,5 +147,3 @@ def open_firmware(path: str | Path) -> Firmware:
 
 def _largest_layer(metadata: Metadata) -> str:
     return max(metadata.layers, key=lambda layer: layer.output_bytes).name
-
-

@@ -11,7 +11,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 import tvm
-from tvm import relax
 
 from tvm_tiny.codegen.generate import GeneratedCode, generate
 from tvm_tiny.relay_passes.drop_constant_channels import DropConstantChannels
@@ -25,7 +24,6 @@ from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
 
 # In order; each pass stands here once, and none calls another.
 GRAPH_PASSES = (
-    relax.transform.CanonicalizeBindings(),
     QuantizedToTiny(),  # float islands between dequantize and quantize become integer operators
     SinkTransposes(),  # NCHW models run in NHWC: layout changes move to the ends and cancel
     FoldPads(),  # borders of the zero point become the padding of convolutions
@@ -45,14 +43,20 @@ class Compiled:
     code: GeneratedCode
 
 
-def compile_module(
-    module: tvm.IRModule, name: str, features: Collection[str] = ()
-) -> Compiled:
+def rewrite(module: tvm.IRModule) -> tvm.IRModule:
+    """Run all graph passes."""
+    for graph_pass in GRAPH_PASSES:
+        module = graph_pass(module)
+    return module
+
+
+def compile_module(module: tvm.IRModule, name: str, features: Collection[str] = ()) -> Compiled:
     """Compile an imported module to C sources whose symbols start with `name`.
 
-    `features` are those of the core that kernels may use; the C also runs without them. Raises UnsupportedError listing every operator that has no integer form.
+    `features` are those of the core that kernels may use; the C also runs without them.
+    Raises UnsupportedError listing every operator that has no integer form.
     """
-    rewritten = tvm.transform.Sequential(list(GRAPH_PASSES))(module)
+    rewritten = rewrite(module)
     program = program_of(rewritten, features)
     plan = plan_arena(program)
     return Compiled(rewritten, program, plan, generate(program, plan, name))

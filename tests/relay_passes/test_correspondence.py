@@ -37,7 +37,7 @@ def test_a_file_holds_the_pass_of_its_name(stem: str) -> None:
     name = "".join(part.capitalize() for part in stem.split("_"))
     (found,) = passes_of(stem).items()
     assert found[0] == name
-    assert found[1]().info.name == name
+    assert found[1]().name == name
 
 
 @pytest.mark.parametrize("stem", MODULES)

@@ -24,7 +24,7 @@ def stages(module: tvm.IRModule) -> list[tuple[str, tvm.IRModule]]:
     found = []
     for step in GRAPH_PASSES:
         module = step(module)
-        found.append((step.info.name, module))
+        found.append((step.name, module))
     return found[POSITION:]
 
 

@@ -36,7 +36,7 @@ def _tail(generator: np.random.Generator, channels: int, window: int) -> list[An
     return [relax.const(array) for array in (bias, *numerics.quantize_multiplier(reals))]
 
 
-def _requantization(generator: np.random.Generator) -> dict[str, int]:
+def _requantization(generator: np.random.Generator) -> dict[str, Any]:
     is_clamped = generator.random() < 0.3
     return {
         "input_zero_point": int(generator.integers(-128, 128)),
@@ -102,9 +102,7 @@ def side_by_side(calls: list[Any]) -> tuple[IRModule, list[list[TensorSpec]]]:
     parameters: list[list[Any]] = []
     for number, call in enumerate(calls):
         variables = [argument for argument in call.args if isinstance(argument, relax.Var)]
-        parameters.append(
-            [relax.Var(f"x{number}_{i}", var.ty) for i, var in enumerate(variables)]
-        )
+        parameters.append([relax.Var(f"x{number}_{i}", var.ty) for i, var in enumerate(variables)])
     with builder.function("main", [var for row in parameters for var in row]):
         with builder.dataflow():
             outputs = [
@@ -130,9 +128,7 @@ def test_firmware_equals_meaning(core: str) -> None:
     module, specs = side_by_side(calls)
     firmware = build(module, core, name="many")
     generator = np.random.default_rng(first)
-    inputs = [
-        [generator.integers(-128, 128, spec.shape, np.int8) for spec in row] for row in specs
-    ]
+    inputs = [[generator.integers(-128, 128, spec.shape, np.int8) for spec in row] for row in specs]
     result = firmware.run([array for row in inputs for array in row])
     for number, (call, row) in enumerate(zip(calls, inputs, strict=True)):
         expected = run_meaning(call, row)

@@ -56,5 +56,4 @@ def operators(module: tvm.IRModule) -> list[str]:
 
 def rewrite(module: tvm.IRModule) -> tvm.IRModule:
     """Return an imported module in the integer dialect."""
-    steps = [relax.transform.CanonicalizeBindings(), QuantizedToTiny()]
-    return tvm.transform.Sequential(steps)(module)
+    return QuantizedToTiny()(module)

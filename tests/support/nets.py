@@ -205,14 +205,14 @@ def mobilenet_v3() -> Any:
 
 
 def squeezenet() -> Any:
-    """Return fire modules, max pools and a convolution as classifier."""
+    """Return fire modules, pools of both kinds and a convolution as classifier."""
     return nn.Sequential(
         *convolution(3, 12, 3, stride=2),
         nn.ReLU(),
         nn.MaxPool2d(2),
         Fire(12, 6, 12),
         Fire(24, 8, 12),
-        nn.MaxPool2d(2),
+        nn.AvgPool2d(2),
         Fire(24, 8, 16),
         nn.Conv2d(32, CLASSES, 1),
         nn.ReLU(),

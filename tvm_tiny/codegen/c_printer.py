@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tvm_ffi
 from tvm import ir, tirx
 
 from tvm_tiny.errors import CompileError
@@ -295,4 +294,6 @@ def _value(node: Any) -> int | None:
 
 
 def _dtype(node: Any) -> str:
-    return str(node.ty.dtype if isinstance(node.ty, ir.PrimType) and hasattr(node.ty, "dtype") else node.ty)
+    return str(
+        node.ty.dtype if isinstance(node.ty, ir.PrimType) and hasattr(node.ty, "dtype") else node.ty
+    )

@@ -126,8 +126,13 @@ class _Generator:
         shape = ", ".join(str(extent) for extent in spec.shape) or "1"
         scale = "0.0f" if port.scale is None else f"{port.scale:.9e}f"
         fields = (
-            c_string(port.name), c_string(spec.dtype), str(spec.nbytes), str(len(spec.shape)),
-            f"{{{shape}}}", scale, str(port.zero_point or 0),
+            c_string(port.name),
+            c_string(spec.dtype),
+            str(spec.nbytes),
+            str(len(spec.shape)),
+            f"{{{shape}}}",
+            scale,
+            str(port.zero_point or 0),
         )
         scaling = "" if port.scale is None else f", {port.scale:.9g} * (q - {port.zero_point})"
         return {
