@@ -69,8 +69,8 @@ def comparison(report: dict[str, Any], peers: PeerTable) -> str:
                 list(_memory(rows, peers)),
             ),
             "",
-            "Bytes on the Cortex-M4 (MCUNet: M7). Others: TFLM with CMSIS-NN, its arena and all its",
-            "code; for MCUNet TinyEngine, its peak SRAM.",
+            "Bytes on the Cortex-M4 (MCUNet: M7). Others: TFLM with CMSIS-NN, its arena and all",
+            "its code; for MCUNet TinyEngine, its peak SRAM.",
         ]
     )
 

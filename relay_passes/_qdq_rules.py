@@ -382,14 +382,31 @@ def _pool_attributes(
 
 def _avg_pool2d(walk: Walk, island: Island) -> ir.Expr | None:
     data = walk.quantized_of(island.core.args[0])
-    if data is None:
+    return _pool_of_concat(walk, island) if data is None else _pool_of(walk, island, data)
+
+
+def _pool_of_concat(walk: Walk, island: Island) -> ir.Expr | None:
+    """The pool of channels side by side is the pools of each, side by side."""
+    concat = walk.value_of(island.core.args[0])
+    if getattr(getattr(concat, "op", None), "name", "") != "relax.concat":
         return None
+    fields = walk.value_of(concat.args[0]).fields
+    known = [walk.quantized_of(field) for field in fields]
+    channels = str(island.core.attrs.layout).index("C")
+    if any(field is None for field in known) or int(concat.attrs.axis or 0) % 4 != channels:
+        return None
+    pools = [_pool_of(walk, island, field) for field in known if field is not None]
+    parts = [walk.emit(pool, f"_part_{index}") for index, pool in enumerate(pools)]
+    return CONCAT(ConcatAttributes(channels), *parts)
+
+
+def _pool_of(walk: Walk, island: Island, data: Quantized) -> ir.Expr:
     attrs = island.core.attrs
     x, is_nchw = _to_nhwc(walk, data.expr, str(attrs.layout))
     padding = _padding(attrs.padding)
     same = data.has_parameters_of(island.output)
     whole = not any(padding) or bool(attrs.count_include_pad)
-    if whole and walk.source != "tflite":
+    if whole and not same and walk.source != "tflite":
         return _from_nhwc(walk, _averaging_conv(walk, island, data, x), is_nchw)
     if any(padding) and whole:
         border = PadAttributes((0, *padding[:2], 0), (0, *padding[2:], 0), data.zero_point)
@@ -593,6 +610,9 @@ def _repeats(size: int, factor: int, coordinates: str, rounding: str) -> bool:
     }.get(coordinates)
     if positions is None:
         return False
+    rounding = rounding or (
+        "round" if coordinates == "align_corners" else "floor"
+    )  # TVM's defaults
     # Halves go either way under `round` and what it prefers: they must not occur.
     either = (np.floor(positions + 0.5), np.ceil(positions - 0.5))
     chosen = {"floor": (np.floor(positions),), "ceil": (np.ceil(positions),)}.get(rounding, either)

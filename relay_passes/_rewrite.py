@@ -11,6 +11,8 @@ import tvm_ffi
 from tvm import relax
 from tvm.relax.dpl import rewrite_call
 
+from tvm_tiny.errors import TinyError
+
 
 class GraphPass(ABC):
     """A pass: valid module in, valid module out; its name is its class's."""
@@ -25,11 +27,21 @@ class GraphPass(ABC):
         """Rewrite `main`; the argument stays as it is."""
 
     def __call__(self, module: tvm.IRModule) -> tvm.IRModule:
-        """Run as a pass of TVM, so that its instruments see it."""
-        run = tvm.transform.module_pass(
-            lambda mod, context: self.apply(mod), opt_level=0, name=self.name
-        )
-        return run(module)
+        """Run as a pass of TVM, so that its instruments see it; our own errors stay whole."""
+        errors: list[TinyError] = []
+
+        def apply(mod: tvm.IRModule, context: object) -> tvm.IRModule:
+            try:
+                return self.apply(mod)
+            except TinyError as error:
+                errors.append(error)
+                raise
+
+        run = tvm.transform.module_pass(apply, opt_level=0, name=self.name)
+        try:
+            return run(module)
+        except TinyError as error:  # TVM's C++ keeps nothing but the text
+            raise (errors or [error])[0] from None
 
 
 Rule = tuple[Any, Callable[..., Any]]

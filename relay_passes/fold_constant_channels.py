@@ -59,7 +59,7 @@ def _fold(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
 
 def _common_shift(shift: Array, is_constant: Array) -> int:
     """The right shift that most other channels have, so that kernels may still share one."""
-    rights = [s for s in (-shift[~is_constant]).tolist() if 1 <= s <= MAX_SHIFT]
+    rights = [s for s in (-shift[~is_constant]).tolist() if 0 <= s <= MAX_SHIFT]
     return max(set(rights), key=rights.count) if rights else 1
 
 

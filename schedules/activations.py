@@ -79,8 +79,8 @@ def tanh(scaling: Scaling) -> Array:
 def hard_swish(scaling: Scaling) -> Array:
     """x * clip(x + 3, 0, 6) / 6 in 16-bit fixed point."""
     fine_scale = np.float32(1 / 128) * np.float32(scaling.input_scale)
-    multiplier, exponent = _multiplier16(fine_scale / np.float32(scaling.output_scale))
-    gate_multiplier, gate_exponent = _multiplier16(fine_scale / np.float32(3 / 32768))
+    multiplier, exponent = _multiplier16(float(fine_scale / np.float32(scaling.output_scale)))
+    gate_multiplier, gate_exponent = _multiplier16(float(fine_scale / np.float32(3 / 32768)))
     if exponent > 0:
         raise UnsupportedError(
             "hard swish whose output scale is below 1/128 of the input's",

@@ -8,6 +8,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
+from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules.dialect import Argument, Kernel, TensorSpec
 
 
@@ -21,8 +22,17 @@ def clamp(value: tirx.Expr, low: int, high: int) -> tirx.Expr:
     return T.Cast("int8", T.call_extern("int32", "tiny_clamp", value, low, high))
 
 
-def scale(value: tirx.Expr, multiplier: int, shift: int) -> tirx.Expr:
-    """TIR: value * multiplier * 2^(shift - 31), rounded twice."""
+def scale(value: tirx.Expr, multiplier: int, shift: int, reach: int) -> tirx.Expr:
+    """TIR: value * multiplier * 2^(shift - 31), rounded twice, for |value| <= reach.
+
+    Raises UnsupportedError where the shifted value could leave the range of the C helpers.
+    """
+    if reach << max(shift, 0) >= 1 << 30:
+        raise UnsupportedError(
+            "scales of inputs and output so far apart that 32 bits could overflow",
+            limit="2^30",
+            found=reach << shift,
+        )
     if shift <= 0:
         return T.call_extern("int32", "tiny_requantize", value, multiplier, -shift)
     return T.call_extern("int32", "tiny_requantize_any", value, multiplier, shift)

@@ -24,6 +24,7 @@ from tvm_tiny.schedules.dialect import (
 )
 
 LEFT_SHIFT = 20
+REACH = 255  # of a difference of two int8; operands are halved before they are added
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,9 @@ def kernel(attrs: QAddAttributes, a: Argument, b: Argument) -> Kernel:
         left = rescale(x, attrs.a_zero_point, attrs.a_multiplier, attrs.a_shift)
         right = rescale(y, attrs.b_zero_point, attrs.b_multiplier, attrs.b_shift)
         total = left + right if attrs.sign > 0 else left - right
-        scaled = elementwise.scale(total, attrs.output_multiplier, attrs.output_shift)
+        scaled = elementwise.scale(
+            total, attrs.output_multiplier, attrs.output_shift, REACH << LEFT_SHIFT
+        )
         return elementwise.clamp(scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max)
 
     return elementwise.binary_kernel("add" if attrs.sign > 0 else "sub", a, b, compute)

@@ -140,7 +140,7 @@ def plane_kernel(
     """The kernel of plane_depthwise.py where its requantisation can do this layer's shifts."""
     taps = weight.reshape(-1, weight.shape[2]).T
     bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
-    if not DspEpilogue.supports(shift, is_wide, plane_depthwise.MAX_LEFT_SHIFT):
+    if not DspEpilogue.supports_left(shift, is_wide, plane_depthwise.MAX_LEFT_SHIFT):
         return None
     epilogue, output = DspEpilogue(attrs, multiplier, shift), infer(attrs, data, weight)
     return plane_depthwise.kernel(attrs, data, output, weight, bias, epilogue)

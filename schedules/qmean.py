@@ -73,7 +73,8 @@ def kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel:
                 for k in range(count):
                     total[0] = total[0] + T.Cast("int32", x[p, k, c])
                 y[p, c] = clamp(
-                    scale(total[0], attrs.multiplier, attrs.shift) + attrs.output_zero_point,
+                    scale(total[0], attrs.multiplier, attrs.shift, 255 * count)
+                    + attrs.output_zero_point,
                     -128,
                     127,
                 )

@@ -63,7 +63,7 @@ def kernel(attrs: QMulAttributes, a: Argument, b: Argument) -> Kernel:
         product = (T.Cast("int32", x) - attrs.a_zero_point) * (
             T.Cast("int32", y) - attrs.b_zero_point
         )
-        scaled = elementwise.scale(product, attrs.multiplier, attrs.shift)
+        scaled = elementwise.scale(product, attrs.multiplier, attrs.shift, 255 * 255)
         return elementwise.clamp(scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max)
 
     return elementwise.binary_kernel("mul", a, b, compute)

@@ -18,6 +18,7 @@ from tvm_tiny.schedules import numerics
 from tvm_tiny.schedules.dialect import Array, Attributes
 from tvm_tiny.schedules.elementwise import clamp
 
+SMALLEST_SHIFT = -23  # zero_point << 23, a rounding half and a product below 2^30 fit a word
 CHANNEL_TILE = 4  # output channels that share each loaded activation
 
 
@@ -154,9 +155,16 @@ class DspEpilogue:
     shift: Array
 
     @staticmethod
-    def supports(shift: Array, is_wide: bool, largest: int = -1) -> bool:
-        """Whether every channel's shift is at most `largest`, and the offset fits a word."""
-        return not is_wide and bool(np.all(shift <= largest) and np.all(shift >= -23))
+    def supports(shift: Array, is_wide: bool) -> bool:
+        """Whether shifts are all zero or all to the right, and every offset fits a word."""
+        is_right = bool(np.all(shift <= -1) and np.all(shift >= SMALLEST_SHIFT))
+        return not is_wide and (is_right or bool(np.all(shift == 0)))
+
+    @staticmethod
+    def supports_left(shift: Array, is_wide: bool, largest: int) -> bool:
+        """The same for kernels that take any mixture, and shifts to the left in their weights."""
+        in_range = np.all(shift <= largest) and np.all(shift >= SMALLEST_SHIFT)
+        return not is_wide and bool(in_range)
 
     @property
     def left(self) -> Array:

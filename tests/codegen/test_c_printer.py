@@ -166,7 +166,7 @@ def test_types() -> None:
     assert [c_type(t) for t in ("int8", "int32", "float32")] == ["int8_t", "int32_t", "float"]
 
 
-@T.prim_func(s_tir=True)
+@T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
 def sums(x: T.Buffer((4, 3), "int8"), unused: T.Buffer((4,), "int32"), y: T.Buffer((4,), "int32")):
     for i in range(4):
         with T.sblock("row"):

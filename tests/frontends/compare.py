@@ -53,7 +53,7 @@ def check_layers(firmware: Firmware, name: str, tensors: Collection[str]) -> Non
     assert len(transposes) == NETS[name].input_transposes, transposes
     known = {identifier(tensor) for tensor in tensors}
     foreign = [layer.name for layer in layers if layer.name.removesuffix("_nhwc") not in known]
-    assert not foreign
+    assert not foreign, foreign
 
 
 def identifier(tensor: str) -> str:

@@ -45,13 +45,15 @@ def quantized(data: Any, scale: float, zero_point: int = 0) -> Any:
     return relax.op.quantize(data, *parameters_of(scale, zero_point), out_dtype="int8")
 
 
-def real(data: Any, scale: float | Sequence[float], zero_point: int = 0, axis: int = 0) -> Any:
+def real(
+    data: Any, scale: float | Sequence[float] | Array, zero_point: int = 0, axis: int = 0
+) -> Any:
     """Return dequantize(data); an array is a constant."""
     data = constant(data) if isinstance(data, np.ndarray) else data
     return relax.op.dequantize(data, *parameters_of(scale, zero_point), axis=axis)
 
 
-def parameters_of(scale: float | Sequence[float], zero_point: int) -> tuple[Any, Any]:
+def parameters_of(scale: float | Sequence[float] | Array, zero_point: int) -> tuple[Any, Any]:
     return relax.const(np.array(scale, "float32")), relax.const(np.int32(zero_point), "int32")
 
 

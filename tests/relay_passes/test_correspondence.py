@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tvm
 
 from tests.support.shared import REPOSITORY
+from tvm_tiny.relay_passes._rewrite import GraphPass
 
 FOLDER = REPOSITORY / "relay_passes"
 MODULES = sorted(path.stem for path in FOLDER.glob("[!_]*.py"))
@@ -22,7 +22,7 @@ def passes_of(stem: str) -> dict[str, Any]:
     module = import_module(f"tvm_tiny.relay_passes.{stem}")
     members = inspect.getmembers(module, inspect.isclass)
     own = {name: kind for name, kind in members if kind.__module__ == module.__name__}
-    return {name: k for name, k in own.items() if issubclass(k, tvm.transform.Pass)}
+    return {name: k for name, k in own.items() if issubclass(k, GraphPass)}
 
 
 PASSES = [stem for stem in MODULES if passes_of(stem)]

@@ -50,7 +50,7 @@ def samples_of(specs: Sequence[TensorSpec], seed: int = 0) -> list[list[Array]]:
     makers: list[Callable[[TensorSpec], Array]] = [
         lambda spec: generator.integers(-128, 128, spec.shape),
         lambda spec: generator.choice(EDGES, spec.shape),
-        *(lambda spec, edge=edge: np.full(spec.shape, edge) for edge in EDGES),  # type: ignore[misc]
+        *(lambda spec, edge=edge: np.full(spec.shape, edge) for edge in EDGES),
     ]
     return [[_typed(make(spec), spec) for spec in specs] for make in makers]
 

@@ -68,3 +68,8 @@ def test_axes_that_are_not_adjacent_are_an_error() -> None:
 def test_the_count_folds_into_the_multiplier(count: int) -> None:
     multiplier, shift = fold_count(0.37, count)
     assert np.isclose(multiplier * 2.0 ** (shift - 31), 0.37 / count, rtol=1e-6)
+
+
+def test_a_scale_that_is_too_large_is_an_error() -> None:
+    with pytest.raises(UnsupportedError, match="32 bits could overflow"):
+        lower(mean_call((1, 2, 2, 1), (1, 2), 2.0**24, 0))

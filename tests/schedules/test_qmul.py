@@ -10,8 +10,9 @@ import pytest
 from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
 from tests.support.kernels import Library
+from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import qmul
-from tvm_tiny.schedules.dialect import TensorSpec
+from tvm_tiny.schedules.dialect import TensorSpec, lower
 
 IMAGE = (1, 6, 5, 4)
 SHAPES = [
@@ -70,3 +71,9 @@ def test_type() -> None:
     attrs = qmul.attributes((1.0, 1.0, 1.0), (0, 0, 0))
     call = call_of(qmul.QMUL, attrs, TensorSpec((2, 1, 5), "int8"), np.zeros((4, 1), np.int8))
     assert inferred(call) == TensorSpec((2, 4, 5), "int8")
+
+
+def test_scales_that_are_too_far_apart_are_an_error() -> None:
+    attrs = qmul.attributes((2.0**20, 2.0**20, 2.0**-12), (0, 0, 0))
+    with pytest.raises(UnsupportedError, match="32 bits could overflow"):
+        lower(call_of(qmul.QMUL, attrs, TensorSpec((3,), "int8"), TensorSpec((3,), "int8")))

@@ -37,14 +37,21 @@ void tiny_plane_gather(const int32_t *layer, const int8_t *image, int8_t *plane)
   }
 }
 
+/* How sums become int8. Every kernel exists for each, since they end every inner loop. */
+enum scaling {
+  SHIFTED,   /* the usual case: saturation to int8 clamps, and the shift is positive */
+  UNSHIFTED, /* the same with a shift of zero */
+  CLAMPED    /* any clamp and shift */
+};
+
 /* What the inner loops need of the two tables, in registers. */
 struct plane_job {
   const int32_t *weights;
   int32_t bias, multiplier, offset, shift, low, high;
-  int is_plain; /* clamps to the range of int8, and shifts */
+  enum scaling scaling;
 };
 
-INLINE struct plane_job make_job(const int32_t *layer, const int32_t *channel, int is_plain) {
+INLINE struct plane_job make_job(const int32_t *layer, const int32_t *channel, enum scaling scaling) {
   const struct plane_job job = {
       .weights = channel + TINY_CHANNEL_WEIGHTS,
       .bias = channel[TINY_CHANNEL_BIAS],
@@ -53,15 +60,19 @@ INLINE struct plane_job make_job(const int32_t *layer, const int32_t *channel, i
       .shift = channel[TINY_CHANNEL_SHIFT],
       .low = layer[TINY_DEPTHWISE_CLAMP_MIN],
       .high = layer[TINY_DEPTHWISE_CLAMP_MAX],
-      .is_plain = is_plain,
+      .scaling = scaling,
   };
   return job;
 }
 
 INLINE int8_t finish(const struct plane_job *job, int32_t doubled) {
-  if (job->is_plain) {
+  if (job->scaling == SHIFTED) {
     return (int8_t)tiny_saturate_int8(
         tiny_scale(doubled, job->multiplier, job->offset, job->shift));
+  }
+  if (job->scaling == UNSHIFTED) {
+    return (int8_t)tiny_saturate_int8(
+        tiny_high_mul_doubled(doubled, job->multiplier) + job->offset);
   }
   const int32_t scaled =
       tiny_scale_any(doubled, job->multiplier, job->offset, job->shift);
@@ -80,8 +91,8 @@ INLINE void row_3(uint32_t bytes, int32_t outer, int32_t inner, int32_t *left, i
  * behind it, are computed too where their number is odd, from the plane's slack, but not stored.
  */
 INLINE void depthwise_3x3_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
-                             int8_t *output, int is_plain) {
-  const struct plane_job job = make_job(layer, channel, is_plain);
+                             int8_t *output, enum scaling scaling) {
+  const struct plane_job job = make_job(layer, channel, scaling);
   const int32_t outer0 = job.weights[0], inner0 = job.weights[1];
   const int32_t outer1 = job.weights[2], inner1 = job.weights[3];
   const int32_t outer2 = job.weights[4], inner2 = job.weights[5];
@@ -123,8 +134,8 @@ INLINE void depthwise_3x3_s1(const int32_t *layer, const int32_t *channel, const
 }
 
 INLINE void depthwise_3x3_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,
-                             int8_t *output, int is_plain) {
-  const struct plane_job job = make_job(layer, channel, is_plain);
+                             int8_t *output, enum scaling scaling) {
+  const struct plane_job job = make_job(layer, channel, scaling);
   const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
   const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
   for (int32_t rows = layer[TINY_DEPTHWISE_OUTPUT_HEIGHT]; rows > 0; --rows) {
@@ -176,8 +187,8 @@ INLINE void row_wide_2(const int8_t *from, const int32_t *weights, int size, int
 }
 
 INLINE void depthwise_wide_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
-                              int8_t *output, int size, int is_plain) {
-  const struct plane_job job = make_job(layer, channel, is_plain);
+                              int8_t *output, int size, enum scaling scaling) {
+  const struct plane_job job = make_job(layer, channel, scaling);
   const int32_t words = (size + 1) / 2;
   const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
   const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
@@ -205,8 +216,8 @@ INLINE void depthwise_wide_s1(const int32_t *layer, const int32_t *channel, cons
 }
 
 INLINE void depthwise_wide_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,
-                              int8_t *output, int size, int is_plain) {
-  const struct plane_job job = make_job(layer, channel, is_plain);
+                              int8_t *output, int size, enum scaling scaling) {
+  const struct plane_job job = make_job(layer, channel, scaling);
   const int32_t words = (size + 1) / 2;
   const int32_t stride = layer[TINY_DEPTHWISE_PLANE_STRIDE];
   const int32_t step = layer[TINY_DEPTHWISE_CHANNELS];
@@ -261,6 +272,10 @@ struct row_pair_job {
   "add " sum ", " sum ", r3\n\t"                  \
   "asr " sum ", " sum ", lr\n\t"                  \
   "ssat " sum ", #8, " sum "\n\t"
+#define SCALE_UNSHIFTED(sum)           \
+  "smmulr " sum ", " sum ", r2\n\t"    \
+  "add " sum ", " sum ", r3\n\t"       \
+  "ssat " sum ", #8, " sum "\n\t"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -285,7 +300,11 @@ __attribute__((naked)) static void row_pair_3x3(const int8_t *from, int8_t *to,
       "ldr r2, [r2, lr]\n\t" UNPACK TAPS("r6", "r7", "r10", "r12", "b")
       "ldrd r2, r3, [sp, #4]\n\t"
       "ldr lr, [sp, #12]\n\t"
-      SCALE("r4") SCALE("r5") SCALE("r6") SCALE("r7")
+      "cmp lr, #0\n\t"
+      "beq 3f\n\t" SCALE("r4") SCALE("r5") SCALE("r6") SCALE("r7")
+      "b 4f\n\t"
+      "3:\n\t" SCALE_UNSHIFTED("r4") SCALE_UNSHIFTED("r5") SCALE_UNSHIFTED("r6")
+      SCALE_UNSHIFTED("r7") "4:\n\t"
       "ldrd r2, r3, [sp, #16]\n\t"
       "strb r4, [r1]\n\t"
       "strb r5, [r1, r2]\n\t"
@@ -343,37 +362,65 @@ static void row_pairs_3x3(const int32_t *layer, const int32_t *channel, const in
 
 #endif
 
-/* Every kernel exists for the usual case, where one instruction clamps, and for any. */
-INLINE int is_plain(const int32_t *layer, const int32_t *channel) {
-  return layer[TINY_DEPTHWISE_CLAMP_MIN] == -128 && layer[TINY_DEPTHWISE_CLAMP_MAX] == 127 &&
-         channel[TINY_CHANNEL_SHIFT] > 0;
+static enum scaling scaling_of(const int32_t *layer, const int32_t *channel) {
+  if (layer[TINY_DEPTHWISE_CLAMP_MIN] != -128 || layer[TINY_DEPTHWISE_CLAMP_MAX] != 127) {
+    return CLAMPED;
+  }
+  return channel[TINY_CHANNEL_SHIFT] > 0 ? SHIFTED : UNSHIFTED;
 }
 
-#define DEFINE(name, ...)                                                                        \
-  void name(const int32_t *layer, const int32_t *channel, const int8_t *plane, int8_t *output) { \
-    if (is_plain(layer, channel)) {                                                              \
-      const int plain = 1;                                                                       \
-      __VA_ARGS__;                                                                               \
-    } else {                                                                                     \
-      const int plain = 0;                                                                       \
-      __VA_ARGS__;                                                                               \
-    }                                                                                            \
+/* `call` is compiled once for each value of `scaling` */
+#define FOR_EACH_SCALING(call)             \
+  switch (scaling_of(layer, channel)) {    \
+    case SHIFTED: {                        \
+      const enum scaling scaling = SHIFTED; \
+      call;                                \
+      break;                               \
+    }                                      \
+    case UNSHIFTED: {                      \
+      const enum scaling scaling = UNSHIFTED; \
+      call;                                \
+      break;                               \
+    }                                      \
+    default: {                             \
+      const enum scaling scaling = CLAMPED; \
+      call;                                \
+    }                                      \
   }
 
 void tiny_depthwise_3x3_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
                            int8_t *output) {
 #if TINY_HAS_DSP
-  if (is_plain(layer, channel) && layer[TINY_DEPTHWISE_OUTPUT_HEIGHT] > 1 &&
+  if (scaling_of(layer, channel) != CLAMPED && layer[TINY_DEPTHWISE_OUTPUT_HEIGHT] > 1 &&
       layer[TINY_DEPTHWISE_OUTPUT_WIDTH] > 1) {
     row_pairs_3x3(layer, channel, plane, output);
     return;
   }
 #endif
-  depthwise_3x3_s1(layer, channel, plane, output, is_plain(layer, channel));
+  depthwise_3x3_s1(layer, channel, plane, output, CLAMPED);
 }
 
-DEFINE(tiny_depthwise_3x3_s2, depthwise_3x3_s2(layer, channel, plane, output, plain))
-DEFINE(tiny_depthwise_5x5_s1, depthwise_wide_s1(layer, channel, plane, output, 5, plain))
-DEFINE(tiny_depthwise_5x5_s2, depthwise_wide_s2(layer, channel, plane, output, 5, plain))
-DEFINE(tiny_depthwise_7x7_s1, depthwise_wide_s1(layer, channel, plane, output, 7, plain))
-DEFINE(tiny_depthwise_7x7_s2, depthwise_wide_s2(layer, channel, plane, output, 7, plain))
+void tiny_depthwise_3x3_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                           int8_t *output) {
+  FOR_EACH_SCALING(depthwise_3x3_s2(layer, channel, plane, output, scaling))
+}
+
+void tiny_depthwise_5x5_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                           int8_t *output) {
+  FOR_EACH_SCALING(depthwise_wide_s1(layer, channel, plane, output, 5, scaling))
+}
+
+void tiny_depthwise_5x5_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                           int8_t *output) {
+  FOR_EACH_SCALING(depthwise_wide_s2(layer, channel, plane, output, 5, scaling))
+}
+
+void tiny_depthwise_7x7_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                           int8_t *output) {
+  FOR_EACH_SCALING(depthwise_wide_s1(layer, channel, plane, output, 7, scaling))
+}
+
+void tiny_depthwise_7x7_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,
+                           int8_t *output) {
+  FOR_EACH_SCALING(depthwise_wide_s2(layer, channel, plane, output, 7, scaling))
+}

@@ -137,10 +137,31 @@ void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high) 
   "add " sum ", " sum ", r4\n\t"                  \
   "asr " sum ", " sum ", lr\n\t"                  \
   "ssat " sum ", #8, " sum "\n\t"
-#define FINISH_A(full, low)              \
+/* the same where the shift is zero: see tiny_scale_any */
+#define SCALE_UNSHIFTED(sum)           \
+  "smmulr " sum ", " sum ", r3\n\t"    \
+  "add " sum ", " sum ", r4\n\t"       \
+  "ssat " sum ", #8, " sum "\n\t"
+#define FINISH_A(scale, full, low)       \
   "sub " full ", " full ", " low "\n\t"  \
-  "add " full ", r2, " full ", asr #7\n\t" SCALE(full)
-#define FINISH_B(low) "add " low ", r2, " low ", lsl #1\n\t" SCALE(low)
+  "add " full ", r2, " full ", asr #7\n\t" scale(full)
+#define FINISH_B(scale, low) "add " low ", r2, " low ", lsl #1\n\t" scale(low)
+
+/* the shifts of a layer are all zero, or none is */
+#define LOAD_PARAMETERS    \
+  "ldr r0, [sp, #8]\n\t"   \
+  "ldr r2, [r0, #12]\n\t"  \
+  "cmp r2, #0\n\t"
+#define FINISH_2X4(scale)                                                     \
+  NEXT_CHANNEL FINISH_A(scale, "r5", "r6") FINISH_A(scale, "r9", "r10")       \
+  NEXT_CHANNEL FINISH_B(scale, "r6") FINISH_B(scale, "r10")                   \
+  NEXT_CHANNEL FINISH_A(scale, "r7", "r8") FINISH_A(scale, "r11", "r12")      \
+  NEXT_CHANNEL FINISH_B(scale, "r8") FINISH_B(scale, "r12")
+#define FINISH_1X8(scale)                                                                   \
+  NEXT_CHANNEL FINISH_A(scale, "r5", "r6") NEXT_CHANNEL FINISH_B(scale, "r6")               \
+  NEXT_CHANNEL FINISH_A(scale, "r7", "r8") NEXT_CHANNEL FINISH_B(scale, "r8")               \
+  NEXT_CHANNEL FINISH_A(scale, "r9", "r10") NEXT_CHANNEL FINISH_B(scale, "r10")             \
+  NEXT_CHANNEL FINISH_A(scale, "r11", "r12") NEXT_CHANNEL FINISH_B(scale, "r12")
 
 #define CONV_2X4_PAIR          \
   "ldrd r2, r3, [r0], #8\n\t"  \
@@ -177,12 +198,11 @@ __attribute__((naked)) static void conv_2x4(const int32_t *pixels, const int32_t
       "2:\n\t" CONV_2X4_PAIR CONV_2X4_PAIR CONV_2X4_PAIR CONV_2X4_PAIR
       "cmp r0, lr\n\t"
       "bne 2b\n\t"
-      "3:\n\t"
-      "ldr r0, [sp, #8]\n\t"
-      NEXT_CHANNEL FINISH_A("r5", "r6") FINISH_A("r9", "r10")
-      NEXT_CHANNEL FINISH_B("r6") FINISH_B("r10")
-      NEXT_CHANNEL FINISH_A("r7", "r8") FINISH_A("r11", "r12")
-      NEXT_CHANNEL FINISH_B("r8") FINISH_B("r12")
+      "3:\n\t" LOAD_PARAMETERS
+      "beq 4f\n\t" FINISH_2X4(SCALE)
+      "b 5f\n\t"
+      "4:\n\t" FINISH_2X4(SCALE_UNSHIFTED)
+      "5:\n\t"
       "str r0, [sp, #8]\n\t"
       "ldrd r2, r3, [sp, #48]\n\t"
       "strb r5, [r2], #1\n\t"
@@ -226,11 +246,11 @@ __attribute__((naked)) static void conv_1x8(const int32_t *pixel, const int32_t 
       "2:\n\t" CONV_1X8_PAIR CONV_1X8_PAIR
       "cmp r0, lr\n\t"
       "bne 2b\n\t"
-      "ldr r0, [sp, #8]\n\t"
-      NEXT_CHANNEL FINISH_A("r5", "r6") NEXT_CHANNEL FINISH_B("r6")
-      NEXT_CHANNEL FINISH_A("r7", "r8") NEXT_CHANNEL FINISH_B("r8")
-      NEXT_CHANNEL FINISH_A("r9", "r10") NEXT_CHANNEL FINISH_B("r10")
-      NEXT_CHANNEL FINISH_A("r11", "r12") NEXT_CHANNEL FINISH_B("r12")
+      LOAD_PARAMETERS
+      "beq 4f\n\t" FINISH_1X8(SCALE)
+      "b 5f\n\t"
+      "4:\n\t" FINISH_1X8(SCALE_UNSHIFTED)
+      "5:\n\t"
       "str r0, [sp, #8]\n\t"
       "ldrd r2, r3, [sp, #48]\n\t"
       "strb r5, [r2], #1\n\t"
@@ -264,7 +284,7 @@ static void conv(const int32_t *x, int32_t step, const int32_t *weights, int32_t
     const int32_t doubled[2] = {(int32_t)((uint32_t)full - (uint32_t)low) >> 7, low * 2};
     for (int32_t j = 0; j < 2; ++j) {
       *y++ = (int8_t)tiny_saturate_int8(
-          tiny_scale(doubled[j] + params[0], params[1], params[2], params[3]));
+          tiny_scale_any(doubled[j] + params[0], params[1], params[2], params[3]));
       params += 4;
     }
   }

@@ -41,7 +41,7 @@ void tiny_expand_window(const int8_t *image, const int32_t *window, int32_t row,
                         int32_t *words, int32_t step, int32_t *bytes);
 
 /* A channel's parameters, four words: twice the bias (zero point folded in), and multiplier, offset
- * and shift as tiny_scale has them.
+ * and shift as tiny_scale_any has them; the shifts of a layer are all zero, or none is.
  */
 
 /* Two pixels (their words alternate) over `pairs` words, an even number: `channels` outputs of each.
