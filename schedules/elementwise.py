@@ -22,10 +22,17 @@ def clamp(value: tirx.Expr, low: int, high: int) -> tirx.Expr:
     return T.Cast("int8", T.call_extern("int32", "tiny_clamp", value, low, high))
 
 
-def scale(value: tirx.Expr, multiplier: int, shift: int, reach: int) -> tirx.Expr:
-    """TIR: value * multiplier * 2^(shift - 31), rounded twice, for |value| <= reach.
+def scale(value: tirx.Expr, multiplier: int, shift: int) -> tirx.Expr:
+    """TIR: value * multiplier * 2^(shift - 31), rounded twice; see check_reach."""
+    if shift <= 0:
+        return T.call_extern("int32", "tiny_requantize", value, multiplier, -shift)
+    return T.call_extern("int32", "tiny_requantize_any", value, multiplier, shift)
 
-    Raises UnsupportedError where the shifted value could leave the range of the C helpers.
+
+def check_reach(reach: int, shift: int) -> None:
+    """Prove that values up to `reach` stay in the range of the C helpers when `scale` shifts them.
+
+    Raises UnsupportedError.
     """
     if reach << max(shift, 0) >= 1 << 30:
         raise UnsupportedError(
@@ -33,9 +40,6 @@ def scale(value: tirx.Expr, multiplier: int, shift: int, reach: int) -> tirx.Exp
             limit="2^30",
             found=reach << shift,
         )
-    if shift <= 0:
-        return T.call_extern("int32", "tiny_requantize", value, multiplier, -shift)
-    return T.call_extern("int32", "tiny_requantize_any", value, multiplier, shift)
 
 
 def binary_kernel(

@@ -94,6 +94,7 @@ def meaning(attrs: QAddAttributes, a: Array, b: Array) -> Array:
 
 def kernel(attrs: QAddAttributes, a: Argument, b: Argument) -> Kernel:
     """One pass over the output."""
+    elementwise.check_reach(REACH << LEFT_SHIFT, attrs.output_shift)
 
     def rescale(value: tirx.Expr, zero_point: int, multiplier: int, shift: int) -> tirx.Expr:
         raised = (T.Cast("int32", value) - zero_point) * (1 << LEFT_SHIFT)
@@ -103,9 +104,7 @@ def kernel(attrs: QAddAttributes, a: Argument, b: Argument) -> Kernel:
         left = rescale(x, attrs.a_zero_point, attrs.a_multiplier, attrs.a_shift)
         right = rescale(y, attrs.b_zero_point, attrs.b_multiplier, attrs.b_shift)
         total = left + right if attrs.sign > 0 else left - right
-        scaled = elementwise.scale(
-            total, attrs.output_multiplier, attrs.output_shift, REACH << LEFT_SHIFT
-        )
+        scaled = elementwise.scale(total, attrs.output_multiplier, attrs.output_shift)
         return elementwise.clamp(scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max)
 
     return elementwise.binary_kernel("add" if attrs.sign > 0 else "sub", a, b, compute)

@@ -61,6 +61,7 @@ def kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel:
     count = int(np.prod(data.shape[first : last + 1]))
     inner = int(np.prod(data.shape[last + 1 :]))
     bias = -attrs.input_zero_point * count
+    elementwise.check_reach(255 * count, attrs.shift)
     clamp, scale = elementwise.clamp, elementwise.scale
 
     @T.prim_func(s_tir=True)
@@ -73,8 +74,7 @@ def kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel:
                 for k in range(count):
                     total[0] = total[0] + T.Cast("int32", x[p, k, c])
                 y[p, c] = clamp(
-                    scale(total[0], attrs.multiplier, attrs.shift, 255 * count)
-                    + attrs.output_zero_point,
+                    scale(total[0], attrs.multiplier, attrs.shift) + attrs.output_zero_point,
                     -128,
                     127,
                 )

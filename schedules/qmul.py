@@ -58,12 +58,13 @@ def meaning(attrs: QMulAttributes, a: Array, b: Array) -> Array:
 
 def kernel(attrs: QMulAttributes, a: Argument, b: Argument) -> Kernel:
     """One pass over the output."""
+    elementwise.check_reach(255 * 255, attrs.shift)
 
     def compute(x: tirx.Expr, y: tirx.Expr) -> tirx.Expr:
         product = (T.Cast("int32", x) - attrs.a_zero_point) * (
             T.Cast("int32", y) - attrs.b_zero_point
         )
-        scaled = elementwise.scale(product, attrs.multiplier, attrs.shift, 255 * 255)
+        scaled = elementwise.scale(product, attrs.multiplier, attrs.shift)
         return elementwise.clamp(scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max)
 
     return elementwise.binary_kernel("mul", a, b, compute)

@@ -22,8 +22,8 @@ BYTE = tirx.Var("byte", "int8")
 
 def printed(expr: Any) -> str:
     """Return the C of an expression."""
-    (line,) = CPrinter(tirx.PrimFunc([], tirx.Evaluate(expr))).body()
-    return line.strip().removesuffix(";")
+    lines = CPrinter(tirx.PrimFunc([], tirx.Evaluate(expr))).body()
+    return " ".join(line.strip() for line in lines).removesuffix(";")
 
 
 def int32(value: int) -> Any:
@@ -167,7 +167,11 @@ def test_types() -> None:
 
 
 @T.prim_func(s_tir=True)  # type: ignore[untyped-decorator]
-def sums(x: T.Buffer((4, 3), "int8"), unused: T.Buffer((4,), "int32"), y: T.Buffer((4,), "int32")):
+def sums(  # type: ignore[no-untyped-def]
+    x: T.Buffer((4, 3), "int8"),  # type: ignore[valid-type]
+    unused: T.Buffer((4,), "int32"),  # type: ignore[valid-type]
+    y: T.Buffer((4,), "int32"),  # type: ignore[valid-type]
+):
     for i in range(4):
         with T.sblock("row"):
             v = T.axis.spatial(4, i)

@@ -18,6 +18,7 @@ from tvm_tiny.schedules.transpose import TRANSPOSE, TransposeAttributes
 
 NHWC, NCHW = (0, 2, 3, 1), (0, 3, 1, 2)
 Body = Callable[..., Any]
+Scale = float | Sequence[float] | Array
 
 
 def tensor(name: str, shape: Sequence[int], dtype: str = "int8") -> Any:
@@ -45,15 +46,13 @@ def quantized(data: Any, scale: float, zero_point: int = 0) -> Any:
     return relax.op.quantize(data, *parameters_of(scale, zero_point), out_dtype="int8")
 
 
-def real(
-    data: Any, scale: float | Sequence[float] | Array, zero_point: int = 0, axis: int = 0
-) -> Any:
+def real(data: Any, scale: Scale, zero_point: int = 0, axis: int = 0) -> Any:
     """Return dequantize(data); an array is a constant."""
     data = constant(data) if isinstance(data, np.ndarray) else data
     return relax.op.dequantize(data, *parameters_of(scale, zero_point), axis=axis)
 
 
-def parameters_of(scale: float | Sequence[float] | Array, zero_point: int) -> tuple[Any, Any]:
+def parameters_of(scale: Scale, zero_point: int) -> tuple[Any, Any]:
     return relax.const(np.array(scale, "float32")), relax.const(np.int32(zero_point), "int32")
 
 

@@ -49,7 +49,7 @@ def test_arguments_are_arrays_or_specs() -> None:
     call = call_of(LOOKUP, LookupAttributes("zero"), TensorSpec((2, 3), "int8"), table)
     spec, values = dialect.arguments_of(call)
     assert spec == TensorSpec((2, 3), "int8")
-    np.testing.assert_array_equal(values, table)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(values, table)
 
 
 def test_the_builder_infers_types() -> None:

@@ -130,7 +130,7 @@ def simple(
 ) -> Any:
     """Return a convolution of given weights (O, H, W, I), stride 2, padded at the end."""
     attrs = QConv2DAttributes(
-        -128, 0, -128, 127, strides=(2, 2), padding=(0, 0, 1, 1), dilation=(1, 1)
+        -128, -128, -128, 127, strides=(2, 2), padding=(0, 0, 1, 1), dilation=(1, 1)
     )
     numbers = numerics.quantize_multiplier(np.full(len(weight), real))
     return call_of(QCONV2D, attrs, TensorSpec(shape, "int8"), weight, bias, *numbers)
@@ -144,9 +144,11 @@ def test_type_and_macs() -> None:
 
 
 def test_a_sum_that_could_overflow_is_an_error() -> None:
+    # no saturation hides it: the bias scales to about 181 levels, the sum moves it by one and more
     bias = np.array([0, (1 << 31) - 1000], np.int32)
+    weight = np.full((2, 3, 3, 40), 127, np.int8)
     with pytest.raises(UnsupportedError, match="32-bit accumulator could overflow") as caught:
-        lower(simple(np.ones((2, 3, 3, 3), np.int8), bias, real=2.0**-31))
+        lower(simple(weight, bias, (1, 5, 5, 40), real=2.0**-23.5))
     assert caught.value.where == "channel 1"
 
 

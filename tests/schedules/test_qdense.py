@@ -76,12 +76,12 @@ def test_kernel_is_meaning(name: str, library: Library) -> None:
 
 
 def simple(shape: tuple[int, ...], bias: int = 0) -> Any:
-    numbers = numerics.quantize_multiplier(np.full(6, 2.0**-31))
+    numbers = numerics.quantize_multiplier(np.full(6, 2.0**-23.5))
     return call_of(
         QDENSE,
-        QDenseAttributes(-128, 0, -128, 127),
+        QDenseAttributes(-128, -128, -128, 127),
         TensorSpec(shape, "int8"),
-        np.ones((6, shape[-1]), np.int8),
+        np.full((6, shape[-1]), 127, np.int8),
         np.full(6, bias, np.int32),
         *numbers,
     )
@@ -96,4 +96,4 @@ def test_type_and_macs() -> None:
 
 def test_a_sum_that_could_overflow_is_an_error() -> None:
     with pytest.raises(UnsupportedError, match="32-bit accumulator could overflow"):
-        lower(simple((1, 10), bias=(1 << 31) - 1000))
+        lower(simple((1, 400), bias=(1 << 31) - 1000))

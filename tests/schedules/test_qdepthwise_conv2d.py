@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 
 from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
+from tests.support.evaluate_tiny import evaluate, rewrite
 from tests.support.kernels import Library
+from tests.support.tflite_writer import MISSING, Model, write
 from tvm_tiny.errors import UnsupportedError
+from tvm_tiny.importers.from_tflite import from_tflite
 from tvm_tiny.schedules import numerics
 from tvm_tiny.schedules.dialect import OPERATORS, TensorSpec, attributes_of, lower
 from tvm_tiny.schedules.qdepthwise_conv2d import QDEPTHWISE_CONV2D, QDepthwiseConv2DAttributes
@@ -71,7 +75,6 @@ SUITE = Suite(
             name: partial(one.depthwise_conv2d, (1, 5, 4, 8), activation=name)
             for name in ("RELU", "RELU6", "RELU_N1_TO_1")
         },
-        "no bias": lambda: one.depthwise_conv2d((1, 5, 5, 8), weights=one.Weights(bias=False)),
         "per tensor": lambda: one.depthwise_conv2d(
             (1, 5, 5, 6), weights=one.Weights(per_channel=False)
         ),
@@ -107,16 +110,16 @@ def test_kernel_is_meaning(name: str, library: Library) -> None:
     SUITE.check_kernel(library, name)
 
 
-def simple(channels: int, bias: int = 0) -> Any:
+def simple(channels: int, bias: int = 0, kernel: int = 3) -> Any:
     attrs = QDepthwiseConv2DAttributes(
-        -128, 0, -128, 127, strides=(2, 1), padding=(0, 1, 1, 1), dilation=(1, 1)
+        -128, -128, -128, 127, strides=(2, 1), padding=(0, 1, 1, 1), dilation=(1, 1)
     )
-    numbers = numerics.quantize_multiplier(np.full(channels, 2.0**-31))
+    numbers = numerics.quantize_multiplier(np.full(channels, 2.0**-23.5))
     return call_of(
         QDEPTHWISE_CONV2D,
         attrs,
-        TensorSpec((1, 6, 5, 3), "int8"),
-        np.ones((3, 3, channels), np.int8),
+        TensorSpec((1, kernel + 3, kernel + 2, 3), "int8"),
+        np.full((kernel, kernel, channels), 127, np.int8),
         np.full(channels, bias, np.int32),
         *numbers,
     )
@@ -133,4 +136,18 @@ def test_type_and_macs(channels: int) -> None:
 
 def test_a_sum_that_could_overflow_is_an_error() -> None:
     with pytest.raises(UnsupportedError, match="32-bit accumulator could overflow"):
-        lower(simple(3, bias=(1 << 31) - 1000))
+        lower(simple(3, bias=(1 << 31) - 1000, kernel=18))
+
+
+def test_no_bias_is_a_bias_of_zero() -> None:
+    """TFLite Micro itself crashes on a depthwise convolution without bias."""
+    model = one.depthwise_conv2d((1, 5, 5, 8))
+    source, weight, bias, output = model.tensors
+    assert bias.data is not None
+    zero = replace(bias, data=np.zeros_like(bias.data))
+    operator = replace(model.operators[0], inputs=(0, 1, MISSING), outputs=(2,))
+    without = Model((source, weight, output), (operator,), (0,), (2,))
+    with_zero = replace(model, tensors=(source, weight, zero, output))
+    x = np.random.default_rng(0).integers(-128, 128, source.shape, np.int8)
+    results = [evaluate(rewrite(from_tflite(write(m))), x)[0] for m in (without, with_zero)]
+    np.testing.assert_array_equal(results[0], results[1])

@@ -7,6 +7,7 @@ this printer covers the few node kinds that kernels use after lowering and print
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -58,6 +59,7 @@ C_TYPES = {
     "float32": "float",
 }
 INDENT = "  "
+WIDTH = 100
 
 
 def c_type(dtype: object) -> str:
@@ -102,7 +104,7 @@ class CPrinter:
         ]
         head = f"void {name}("
         one_line = head + ", ".join(parameters) + ")"
-        if len(one_line) <= 98:
+        if len(one_line) <= WIDTH - 2:
             return one_line
         return head + ("\n" + INDENT * 2) + (",\n" + INDENT * 2).join(parameters) + ")"
 
@@ -116,7 +118,17 @@ class CPrinter:
         handler(node, depth)
 
     def _line(self, text: str, depth: int) -> None:
-        self.lines.append(INDENT * depth + text)
+        indent = INDENT * depth
+        glued = re.sub(r"(?<!,) ", "\0", text)  # a line may end behind a comma, nowhere else
+        wrapped = textwrap.wrap(
+            glued,
+            WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent + 2 * INDENT,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        self.lines += [line.replace("\0", " ") for line in wrapped]
 
     def _print_seqstmt(self, node: Any, depth: int) -> None:
         for statement in node.seq:
@@ -168,7 +180,7 @@ class CPrinter:
 
     def _print_bind(self, node: Any, depth: int) -> None:
         value = self._expr(node.value)
-        self._line(f"const {c_type(node.var.dtype)} {self._name(node.var)} = {value};", depth)
+        self._line(f"const {c_type(_dtype(node.var))} {self._name(node.var)} = {value};", depth)
 
     def _print_evaluate(self, node: Any, depth: int) -> None:
         if _value(node.value) is None:

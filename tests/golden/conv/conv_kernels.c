@@ -34,7 +34,8 @@ void conv_conv2d_00(
 #pragma GCC unroll 4
       for (int32_t j = 0; j < 4; ++j) {
         if (j < 3) {
-          y[oy * 12 + ox * 3 + j] = (int8_t)tiny_clamp(tiny_requantize(acc[j] + bias[j], multiplier[j], 7) - 128, -128, 127);
+          y[oy * 12 + ox * 3 + j] = (int8_t)tiny_clamp(tiny_requantize(acc[j] + bias[j],
+              multiplier[j], 7) - 128, -128, 127);
         }
       }
     }

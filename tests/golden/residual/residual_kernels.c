@@ -8,7 +8,9 @@ void residual_add_00(const int8_t *restrict a, const int8_t *restrict b, int8_t 
   for (int32_t i1 = 0; i1 < 3; ++i1) {
     for (int32_t i2 = 0; i2 < 3; ++i2) {
       for (int32_t i3 = 0; i3 < 4; ++i3) {
-        y[i1 * 12 + i2 * 4 + i3] = (int8_t)tiny_clamp(tiny_requantize(tiny_requantize(a[i1 * 12 + i2 * 4 + i3] * 1048576 - 5242880, 1073741824, 0) + tiny_requantize(b[i3] * 1048576 + 9437184, 1431655765, 1), 1095216632, 19), -128, 127);
+        y[i1 * 12 + i2 * 4 + i3] = (int8_t)tiny_clamp(tiny_requantize(tiny_requantize(a[i1 * 12 + i2 * 4 + i3] * 1048576 - 5242880,
+            1073741824, 0) + tiny_requantize(b[i3] * 1048576 + 9437184, 1431655765, 1), 1095216632,
+            19), -128, 127);
       }
     }
   }

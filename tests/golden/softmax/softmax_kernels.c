@@ -19,7 +19,8 @@ void softmax_softmax_00(const int8_t *restrict x, const int32_t *restrict exp, i
     }
     scale = tiny_reciprocal(total);
     for (int32_t i = 0; i < 5; ++i) {
-      y[row * 5 + i] = (int8_t)tiny_clamp(tiny_round_shift(tiny_high_mul(exp[largest - x[row * 5 + i]], scale), tiny_reciprocal_shift(total)) - 128, -128, 127);
+      y[row * 5 + i] = (int8_t)tiny_clamp(tiny_round_shift(tiny_high_mul(exp[largest - x[row * 5 + i]],
+          scale), tiny_reciprocal_shift(total)) - 128, -128, 127);
     }
   }
 }
