@@ -227,9 +227,9 @@ def _refuse_leftovers(function: relax.Function, original: relax.Function) -> Non
         if not name or operator_of(value) is not None or name in rules.STRUCTURAL:
             continue
         what = f"operator {name.removeprefix('relax.')} has no integer form here"
-        problems.append(Problem(binding.var.name, what, HINT))
+        problems.append(Problem(binding.var.name, what))
     if problems:
-        raise UnsupportedError("operators that cannot be compiled", problems=problems)
+        raise UnsupportedError("operators that cannot be compiled", problems=problems, hint=HINT)
 
 
 __all__ = ["QuantizedToTiny", "Walk", "constant"]

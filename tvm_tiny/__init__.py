@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_tiny.version import VERSION as __version__
 
 if TYPE_CHECKING:
-    from tvm_tiny.build import build
+    from tvm_tiny.build_firmware import build
     from tvm_tiny.firmware import Firmware
     from tvm_tiny.firmware import open_firmware as open
     from tvm_tiny.importers import load
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Name -> (module, attribute): TVM is imported when something is first used, not before.
 _LAZY = {
-    "build": ("tvm_tiny.build", "build"),
+    "build": ("tvm_tiny.build_firmware", "build"),
     "load": ("tvm_tiny.importers", "load"),
     "open": ("tvm_tiny.firmware", "open_firmware"),
     "Firmware": ("tvm_tiny.firmware", "Firmware"),

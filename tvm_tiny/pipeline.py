@@ -2,7 +2,7 @@
 
     load -> graph passes -> program -> arena plan -> C sources -> ELF
 
-Every step is a pure function of the one before; `build` in build.py runs them all.
+Every step is a pure function of the one before; `build` in build_firmware.py runs them all.
 """
 
 from __future__ import annotations

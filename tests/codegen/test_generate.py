@@ -241,3 +241,20 @@ def test_weight_bytes_are_counted() -> None:
     code = code_of("softmax")
     assert code.weight_bytes == 1024
     assert "1024 bytes of constants" in code.files["softmax.h"]
+
+
+def test_equal_layers_stay_functions_of_their_own(tmp_path: Path) -> None:
+    """Compilers merge equal functions, and profiles would count both as one."""
+
+    def body(emit: Any, x: Any) -> Any:
+        for _ in range(4):  # the arena's two places alternate: layers 0 and 2 are equal, 1 and 3
+            x = emit(qadd_self(x))
+        return x
+
+    code = run_of(module([tensor("x", (2, 3))], body))
+    compiled(["gcc", "-O2", "-std=c99", "-c", *written(code, tmp_path)], tmp_path)
+    symbols = subprocess.run(
+        ["nm", "m.o"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    addresses = [line.split()[0] for line in symbols.stdout.splitlines() if "_layer_" in line]
+    assert len(addresses) == len(set(addresses)) == 4

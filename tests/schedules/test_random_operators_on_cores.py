@@ -18,7 +18,7 @@ from tests.schedules.test_qconv2d import conv_call
 from tests.schedules.test_qdense import dense_call
 from tests.schedules.test_qdepthwise_conv2d import depthwise_call
 from tests.schedules.test_qmul import mul_call
-from tvm_tiny.build import build
+from tvm_tiny.build_firmware import build
 from tvm_tiny.schedules import numerics
 from tvm_tiny.schedules.dialect import TensorSpec, run_meaning, spec_of
 from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes

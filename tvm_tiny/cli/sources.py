@@ -47,7 +47,7 @@ def _compile(source: Source) -> Firmware:
 
     target = resolve(source.target, source.sram, source.flash)  # wrong names fail before TVM loads
     with phase(f"reading {source.model}"):
-        from tvm_tiny.build import build, default_name
+        from tvm_tiny.build_firmware import build, default_name
         from tvm_tiny.importers import load
 
         module = load(source.model)

@@ -16,9 +16,9 @@
 #define TINY_WEIGHTS
 #endif
 
-/* Layers stay functions of their own: profilers and fault reports name them. */
+/* Layers stay functions of their own, even equal ones: profilers and fault reports name them. */
 #if defined(__GNUC__) && !defined(__clang__)
-#define TINY_LAYER __attribute__((noinline, noclone))
+#define TINY_LAYER __attribute__((noinline, noclone, no_icf))
 #else
 #define TINY_LAYER __attribute__((noinline))
 #endif
