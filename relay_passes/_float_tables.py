@@ -19,7 +19,7 @@ def _number(expr: ir.Expr) -> float:
 
 
 # Functions of the evaluated tensor arguments and the call.
-FUNCTIONS: dict[str, Callable[..., Array]] = {
+FUNCTIONS: dict[str, Callable[..., Any]] = {
     "relax.add": lambda call, a, b: a + b,
     "relax.subtract": lambda call, a, b: a - b,
     "relax.multiply": lambda call, a, b: a * b,

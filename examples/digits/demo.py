@@ -3,10 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 import tvm_tiny
-from tvm_tiny.report import tables
 
 FOLDER = Path(__file__).parent
 TARGET = "mps2-an386"
@@ -14,15 +12,14 @@ TARGET = "mps2-an386"
 
 def main() -> None:
     """Compile, run and print."""
-    console = Console()
     test = np.load(FOLDER / "digits_test.npz")
-    console.print(f"Compiling digits.onnx for {TARGET} ...")
+    print(f"Compiling digits.onnx for {TARGET} ...")
     firmware = tvm_tiny.build(FOLDER / "digits.onnx", TARGET)
-    console.print(f"Running {len(test['labels'])} test digits on the emulator ...")
+    print(f"Running {len(test['labels'])} test digits on the emulator ...")
     result = firmware.run(test["images"])
     right = int((result.output.argmax(axis=1) == test["labels"]).sum())
-    console.print(tables(result))
-    console.print(f"accuracy: {right} of {len(test['labels'])} digits right")
+    print(firmware.report(result))
+    print(f"accuracy: {right} of {len(test['labels'])} digits right")
 
 
 if __name__ == "__main__":
