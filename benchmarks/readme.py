@@ -26,7 +26,7 @@ README = ROOT / "README.md"
 RESULTS = ROOT / "benchmarks" / "results" / "models.json"
 DIGITS = ROOT / "examples" / "digits"
 TARGET = "mps2-an386"  # the demo's
-COMPARED = ("cortex-m4", "cortex-m7")
+COMPARED = ("cortex-m4", "cortex-m7", "cortex-m55")
 # column of peers.toml -> title
 INSTRUCTIONS = {
     "tflm_cmsis_nn": "TFLM, CMSIS-NN",

@@ -26,7 +26,7 @@ def test_arena(name: str, features: tuple[str, ...]) -> None:
     assert plan.arena_bytes == plan.lower_bound_bytes
 
 
-@pytest.mark.parametrize("name", MLPERF)
+@pytest.mark.parametrize("name", ["kws", "ic"])
 def test_the_same_bytes_twice(name: str) -> None:
     assert compiled(name, "dsp").code == compiled(name, "dsp").code
 

@@ -20,12 +20,13 @@ from tests.support import tflm
 from tests.support.explode import explode, layer_inputs
 
 FEATURES = [(), ("dsp",)]
-SLOW = [pytest.param(name, marks=pytest.mark.slow if name in MCUNET else ()) for name in PATHS]
+SLOW = {*MCUNET, "vww"}
+NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PATHS]
 
 
 @needs_tflm
 @pytest.mark.parametrize("features", FEATURES, ids=["portable", "dsp"])
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", NAMES)
 def test_whole_model_is_tflm(name: str, features: tuple[str, ...], tmp_path: Path) -> None:
     count = 3 if name in MCUNET else 20
     model = host_model(path_of(name), name, tmp_path, *features)
@@ -35,7 +36,7 @@ def test_whole_model_is_tflm(name: str, features: tuple[str, ...], tmp_path: Pat
 
 @needs_tflm
 @pytest.mark.parametrize("features", FEATURES, ids=["portable", "dsp"])
-@pytest.mark.parametrize("name", SLOW)
+@pytest.mark.parametrize("name", NAMES)
 def test_every_layer_alone_is_tflm(name: str, features: tuple[str, ...], tmp_path: Path) -> None:
     exploded = explode(path_of(name).read_bytes())
     inputs = layer_inputs(exploded)
