@@ -189,28 +189,64 @@ def _fixed_point(walk: Walk, reals: Any) -> tuple[Array, Array]:
     return folded.astype(np.int32), (shift + right).astype(np.int32)
 
 
-def _channel_scaling(walk: Walk, reals: Array, channels: int) -> tuple[ir.Expr, ir.Expr]:
-    multiplier, shift = _fixed_point(walk, np.broadcast_to(reals, (channels,)))
-    return constant(multiplier), constant(shift)
+FRACTION_BITS = 7  # of a bias, below the unit of a sum; what the fast kernels know
+LARGEST_REAL = 1.0  # a larger factor would have to shift to the left
 
 
-def _bias(walk: Walk, bias: ir.Expr | None, unit: Array, channels: int) -> Array | None:
-    """The bias in units of input scale x weight scale, or None if it is not a constant."""
+@dataclass(frozen=True, eq=False)
+class ChannelScaling:
+    """Multipliers and shifts of a layer's channels, and how many fraction bits its bias has."""
+
+    multiplier: Array
+    shift: Array
+    fraction_bits: int
+
+    @property
+    def constants(self) -> tuple[ir.Expr, ir.Expr]:
+        """As arguments of a call."""
+        return constant(self.multiplier), constant(self.shift)
+
+
+def _channel_scaling(walk: Walk, reals: Array, taps: Array, zero_point: int) -> ChannelScaling:
+    """As TensorFlow Lite has it; else with a bias so fine that one rounding is left.
+
+    `taps` is (channels, taps): where sums could not hold the fraction too, the multiplier takes in
+    its shift instead.
+    """
+    reals = np.broadcast_to(reals, (len(taps),))
+    reach = max(numerics.INT8_MAX - zero_point, zero_point - numerics.INT8_MIN)
+    largest = np.abs(taps.astype(np.int64)).sum(axis=1).max() * reach
+    fits = largest << FRACTION_BITS < 1 << 29 and np.all(np.abs(reals) < LARGEST_REAL)
+    if walk.source == "tflite" or not fits:
+        return ChannelScaling(*_fixed_point(walk, reals), 0)
+    multiplier, shift = numerics.quantize_multiplier(reals)
+    return ChannelScaling(multiplier, np.maximum(shift - FRACTION_BITS, -30), FRACTION_BITS)
+
+
+def _bias(
+    walk: Walk, bias: ir.Expr | None, unit: Array, channels: int, fraction_bits: int
+) -> Array | None:
+    """The bias in units of input scale x weight scale x 2^-fraction_bits; None if not constant."""
+    unit = unit / 2.0**fraction_bits
     if bias is None:
         return np.zeros(channels, np.int32)
     known = walk.quantized_of(bias)
     if known is not None and known.is_constant and known.integers.size == channels:
         integers = known.integers.reshape(-1).astype(np.int64) - known.zero_point
-        same_unit = np.allclose(known.scale, unit, rtol=1e-5, atol=0)
+        same_unit = np.allclose(known.scale, unit * 2.0**fraction_bits, rtol=1e-5, atol=0)
         if known.integers.dtype == np.int32 and same_unit:
-            return integers.astype(np.int32)
+            return _to_int32(integers << fraction_bits)
         values = known.values.reshape(-1).astype(np.float64)
     else:
         plain = _constant_value(walk, bias)
         if plain is None or plain.size not in (1, channels):
             return None
         values = np.broadcast_to(plain.reshape(-1), (channels,)).astype(np.float64)
-    return np.clip(np.round(values / unit), -(1 << 31), (1 << 31) - 1).astype(np.int32)
+    return _to_int32(np.round(values / unit))
+
+
+def _to_int32(values: Array) -> Array:
+    return np.clip(values, -(1 << 31), (1 << 31) - 1).astype(np.int32)
 
 
 def _constant_value(walk: Walk, expr: ir.Expr) -> Array | None:
@@ -242,7 +278,9 @@ def _conv2d(walk: Walk, island: Island) -> ir.Expr | None:
     integers = _to_ohwi(weight.integers, str(attrs.kernel_layout))
     channels, groups = len(integers), int(attrs.groups)
     unit = np.float64(data.scalar_scale) * weight.scale.astype(np.float64)
-    bias = _bias(walk, island.bias, unit, channels)
+    reals, taps = unit / island.output.scalar_scale, integers.reshape(channels, -1)
+    scaling = _channel_scaling(walk, reals, taps, data.zero_point)
+    bias = _bias(walk, island.bias, unit, channels, scaling.fraction_bits)
     if bias is None:
         return None
     window: dict[str, Any] = {
@@ -250,17 +288,21 @@ def _conv2d(walk: Walk, island: Island) -> ir.Expr | None:
         "padding": _padding(attrs.padding),
         "dilation": _pair(attrs.dilation),
     }
-    scaling = _scaling(data, island)
-    multiplier, shift = _channel_scaling(walk, unit / island.output.scalar_scale, channels)
+    requantization = _requantization(data, island, scaling)
     x, is_nchw = _to_nhwc(walk, data.expr, str(attrs.data_layout))
     depth = int(x.ty.shape[3])
-    tail = (constant(bias), multiplier, shift)
+    tail = (constant(bias), *scaling.constants)
     if groups == depth > 1 and integers.shape[3] == 1:
         taps = constant(np.moveaxis(integers[..., 0], 0, -1))
-        call = QDEPTHWISE_CONV2D(QDepthwiseConv2DAttributes(**scaling, **window), x, taps, *tail)
+        call = QDEPTHWISE_CONV2D(
+            QDepthwiseConv2DAttributes(**requantization, **window), x, taps, *tail
+        )
     else:
         call = QCONV2D(
-            QConv2DAttributes(**scaling, **window, groups=groups), x, constant(integers), *tail
+            QConv2DAttributes(**requantization, **window, groups=groups),
+            x,
+            constant(integers),
+            *tail,
         )
     return _from_nhwc(walk, call, is_nchw)
 
@@ -270,13 +312,14 @@ def _to_ohwi(weight: Array, layout: str) -> Array:
     return weight.transpose([layout.index(axis) for axis in "OHWI"])
 
 
-def _scaling(data: Quantized, island: Island) -> dict[str, Any]:
+def _requantization(data: Quantized, island: Island, scaling: ChannelScaling) -> dict[str, Any]:
     low, high = island.clamp
     return {
         "input_zero_point": data.zero_point,
         "output_zero_point": island.output.zero_point,
         "clamp_min": low,
         "clamp_max": high,
+        "fraction_bits": scaling.fraction_bits,
     }
 
 
@@ -315,12 +358,13 @@ def _matmul(walk: Walk, island: Island) -> ir.Expr | None:
     channels = len(integers)
     # TensorFlow Lite multiplies the two scales in float32 here, unlike in convolutions.
     unit = (np.float32(data.scalar_scale) * weight.scale.astype(np.float32)).astype(np.float64)
-    bias = _bias(walk, island.bias, unit, channels)
+    reals = unit / island.output.scalar_scale
+    scaling = _channel_scaling(walk, reals, integers, data.zero_point)
+    bias = _bias(walk, island.bias, unit, channels, scaling.fraction_bits)
     if bias is None:
         return None
-    multiplier, shift = _channel_scaling(walk, unit / island.output.scalar_scale, channels)
-    attrs = QDenseAttributes(**_scaling(data, island))
-    return QDENSE(attrs, data.expr, constant(integers), constant(bias), multiplier, shift)
+    attrs = QDenseAttributes(**_requantization(data, island, scaling))
+    return QDENSE(attrs, data.expr, constant(integers), constant(bias), *scaling.constants)
 
 
 # Element-wise
@@ -424,16 +468,17 @@ def _averaging_conv(walk: Walk, island: Island, data: Quantized, x: ir.Expr) -> 
     if int(call.ceil_mode):
         raise UnsupportedError("pooling with ceil_mode", where=walk.name)
     size = _pair(call.pool_size)
+    real = data.scalar_scale / island.output.scalar_scale / (size[0] * size[1])
+    ones = np.ones((channels, size[0] * size[1]), np.int8)
+    scaling = _channel_scaling(walk, np.array([real]), ones, data.zero_point)
     attrs = QDepthwiseConv2DAttributes(
-        **_scaling(data, island),
+        **_requantization(data, island, scaling),
         strides=_pair(call.strides),
         padding=_padding(call.padding),
         dilation=_pair(call.dilation),
     )
-    real = data.scalar_scale / island.output.scalar_scale / (size[0] * size[1])
     taps, bias = np.ones((*size, channels), np.int8), np.zeros(channels, np.int32)
-    scaling = _channel_scaling(walk, np.array([real]), channels)
-    return QDEPTHWISE_CONV2D(attrs, x, constant(taps), constant(bias), *scaling)
+    return QDEPTHWISE_CONV2D(attrs, x, constant(taps), constant(bias), *scaling.constants)
 
 
 def _clamp(walk: Walk, data: ir.Expr, island: Island) -> ir.Expr:

@@ -22,6 +22,7 @@ from tvm import ir, relax
 from tvm_tiny.relay_passes._quantized import constant
 from tvm_tiny.relay_passes._rewrite import GraphPass
 from tvm_tiny.relay_passes.fold_constant_channels import constant_values
+from tvm_tiny.schedules import requantization
 from tvm_tiny.schedules.dialect import Array, attributes_of, operator_of, spec_of
 
 GRANULE = 4  # channels that kernels handle together: a remainder would cost as much
@@ -167,7 +168,8 @@ def _fold_inputs(call: ir.Call, known: Known) -> list[Array]:
     offsets = np.array([known[c] for c in channels], np.int64)
     offsets = offsets - attributes_of(call).input_zero_point
     taps = weight[..., channels].astype(np.int64).sum(axis=(1, 2))  # (outputs, known channels)
-    folded = np.clip(bias + taps @ offsets, -(1 << 31), (1 << 31) - 1).astype(np.int32)
+    total = requantization.total(taps @ offsets, bias, attributes_of(call))
+    folded = np.clip(total, -(1 << 31), (1 << 31) - 1).astype(np.int32)
     weight = weight.copy()
     weight[..., channels] = 0
     return [weight, folded, *scale]
@@ -180,8 +182,8 @@ def _depthwise_with_constants(call: ir.Call, known: Known) -> list[Array]:
     if _is_plain_depthwise(call):
         zero_point = attributes_of(call).input_zero_point
         for channel, value in _usable(call, known).items():
-            total = int(weight[..., channel].astype(np.int64).sum())
-            bias[channel] += total * (value - zero_point)
+            products = int(weight[..., channel].astype(np.int64).sum()) * (value - zero_point)
+            bias[channel] += products << attributes_of(call).fraction_bits
             weight[..., channel] = 0
     return [weight, np.clip(bias, -(1 << 31), (1 << 31) - 1).astype(np.int32), *scale]
 

@@ -32,7 +32,7 @@ def constant_values(attrs: Any, weight: Array, axis: int, tail: list[Array]) -> 
     low, high = -128 - attrs.input_zero_point, 127 - attrs.input_zero_point
     positive, negative = np.maximum(taps, 0).sum(axis=1), np.minimum(taps, 0).sum(axis=1)
     ends = [
-        requantization.apply(bias.astype(np.int64) + reach, multiplier, shift, attrs)
+        requantization.apply(requantization.total(reach, bias, attrs), multiplier, shift, attrs)
         for reach in (positive * low + negative * high, positive * high + negative * low)
     ]
     return [int(a) if a == b else None for a, b in zip(*ends, strict=True)]

@@ -27,6 +27,7 @@ PIXELS, CHANNELS = 2, 4  # of a tile
 SINGLE_CHANNELS = 8  # of a tile for layers of one pixel
 SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_dot.h", "tvm_tiny_dot.c")
 WINDOW_FIELDS = 8
+FRACTIONS = (0, 7)  # bits of the bias below the sum's unit that the micro-kernels know
 
 
 def pack_weights(weight: Array, tile: int) -> Array:
@@ -62,7 +63,7 @@ def kernel(
     epilogue: DspEpilogue,
 ) -> Kernel | None:
     """The kernel for any window, stride and padding; None where packing is impossible."""
-    if attrs.groups != 1 or not can_pack(weight):
+    if attrs.groups != 1 or attrs.fraction_bits not in FRACTIONS or not can_pack(weight):
         return None
     pixels = output.elements // output.shape[3]
     tile = CHANNELS if pixels > 1 else SINGLE_CHANNELS
@@ -71,7 +72,7 @@ def kernel(
     reads_pixels = is_pointwise and data.shape[3] % 4 == 0
     make = _single if pixels == 1 else _pointwise if reads_pixels else _windowed
     words = depth // 2 * (1 if pixels == 1 else PIXELS)
-    folded = requantization.fold_zero_point(bias, weight, attrs.input_zero_point)
+    folded = requantization.fold_zero_point(bias, weight, attrs)
     return Kernel(
         "conv2d_1x1" if is_pointwise else "conv2d",
         make(attrs, data, output, depth),
@@ -100,6 +101,7 @@ def _single(
     """One output pixel, as in dense layers."""
     words, channels, tile = depth // 2, output.shape[3], SINGLE_CHANNELS
     groups, clamp = -(-channels // tile), _Clamp(attrs, channels)
+    half_up = int(attrs.fraction_bits > 0)
     elements, size = data.elements, words + depth // 4
     top, left = -attrs.padding[0], -attrs.padding[1]
 
@@ -124,6 +126,7 @@ def _single(
                 params[0, 0],
                 y[0],
                 channels,
+                half_up,
             )
         )
         T.evaluate(clamp.call(y[0]))
@@ -139,7 +142,7 @@ def _pointwise(
     channels, words = output.shape[3], depth // 2
     index, locate = _PixelIndex(output), _Locate(attrs, output)
     pixels, groups = index.pixels, -(-channels // CHANNELS)
-    clamp = _Clamp(attrs, pixels * channels)
+    clamp, half_up = _Clamp(attrs, pixels * channels), int(attrs.fraction_bits > 0)
 
     @T.prim_func(s_tir=True)
     def conv2d_1x1(
@@ -176,6 +179,7 @@ def _pointwise(
                     y[index.of(p, 0), 0],
                     y[index.of(p, 1), 0],
                     channels,
+                    half_up,
                 )
             )
         T.evaluate(clamp.call(y[0, 0]))
@@ -191,7 +195,7 @@ def _windowed(
     channels, words = output.shape[3], depth // 2
     index, locate = _PixelIndex(output), _Locate(attrs, output)
     pixels, groups = index.pixels, -(-channels // CHANNELS)
-    clamp = _Clamp(attrs, pixels * channels)
+    clamp, half_up = _Clamp(attrs, pixels * channels), int(attrs.fraction_bits > 0)
 
     @T.prim_func(s_tir=True)
     def conv2d(
@@ -226,6 +230,7 @@ def _windowed(
                     y[index.of(p, 0), 0],
                     y[index.of(p, 1), 0],
                     channels,
+                    half_up,
                 )
             )
         T.evaluate(clamp.call(y[0, 0]))

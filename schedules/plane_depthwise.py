@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from tvm_tiny.schedules.qdepthwise_conv2d import QDepthwiseConv2DAttributes
 
 SIZES, STRIDES = (3, 5, 7), (1, 2)
-MAX_LEFT_SHIFT = 7  # doubled weights still fit a half
+MAX_LEFT_SHIFT = 7  # of doubled weights, which then still fit a half
 SLACK = 8  # bytes behind the plane that whole-word loads may read
-LAYER_FIELDS = 12
+LAYER_FIELDS = 13
 SOURCES = (
     "tvm_tiny_dsp.h",
     "tvm_tiny_depthwise.h",
@@ -43,6 +43,7 @@ def supports(attrs: QDepthwiseConv2DAttributes, data: TensorSpec, weight: Array)
     height, width, channels = weight.shape
     is_square = height == width and attrs.strides[0] == attrs.strides[1]
     is_plain = attrs.dilation == (1, 1) and channels == data.shape[3]
+    is_plain = is_plain and attrs.fraction_bits <= MAX_LEFT_SHIFT
     return is_square and is_plain and height in SIZES and attrs.strides[0] in STRIDES
 
 
@@ -59,7 +60,7 @@ def plane_shape(
 def channel_table(weight: Array, bias: Array, epilogue: DspEpilogue) -> Array:
     """Rows of tiny_depthwise's channel table: parameters, then doubled weights in halves."""
     size, _, channels = weight.shape
-    doubled = (2 * weight.astype(np.int64)) << epilogue.left
+    doubled = (2 * weight.astype(np.int64)) << (epilogue.left + epilogue.attrs.fraction_bits)
     zero = np.zeros((size, channels), np.int64)
     words = [
         (doubled[:, low] & 0xFFFF) | ((zero if high is None else doubled[:, high]) << 16)
@@ -85,9 +86,7 @@ def kernel(
     rows, pitch = plane_shape(attrs, output, size)
     rows = max(rows, attrs.padding[0] + data.shape[1])
     pitch = max(pitch, attrs.padding[1] + data.shape[2])
-    folded = requantization.fold_zero_point(
-        bias, np.moveaxis(weight, -1, 0), attrs.input_zero_point
-    )
+    folded = requantization.fold_zero_point(bias, np.moveaxis(weight, -1, 0), attrs)
     table = channel_table(weight, folded, epilogue)
     layer = np.array(
         [
@@ -99,6 +98,7 @@ def kernel(
             *output.shape[1:3],
             attrs.clamp_min,
             attrs.clamp_max,
+            int(attrs.fraction_bits > 0),
         ],
         np.int32,
     )

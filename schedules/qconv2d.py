@@ -62,7 +62,8 @@ def meaning(
     kernels = weight.astype(np.int64).reshape(attrs.groups, -1, height, width, depth)
     # float64 holds every product sum exactly (bounded by check_accumulator) and is fast.
     acc = np.einsum("nyxhwgc,gohwc->nyxgo", split.astype(np.float64), kernels.astype(np.float64))
-    acc = acc.reshape(*acc.shape[:3], output_channels).astype(np.int64) + bias
+    sums = acc.reshape(*acc.shape[:3], output_channels).astype(np.int64)
+    acc = requantization.total(sums, bias, attrs)
     return requantization.apply(acc, multiplier, shift, attrs)
 
 
@@ -90,7 +91,7 @@ def kernel(
     is_pointwise = weight.shape[1:3] == (1, 1) and attrs.strides == (1, 1) and attrs.groups == 1
     if is_pointwise and not attrs.is_padded:
         function = _pointwise(data, output, epilogue)
-        bias = requantization.fold_zero_point(bias, weight, attrs.input_zero_point)
+        bias = requantization.fold_zero_point(bias, weight, attrs)
     else:
         function = _windowed(attrs, data, output, weight.shape, epilogue, tile)
     return Kernel(
@@ -136,7 +137,8 @@ def _pointwise(data: TensorSpec, output: TensorSpec, epilogue: Epilogue) -> tirx
                     for j in T.unroll(CHANNEL_TILE):
                         if g * CHANNEL_TILE + j < channels:
                             y[p * rows + i, g * CHANNEL_TILE + j] = epilogue.emit(
-                                acc[i, j] + bias[g * CHANNEL_TILE + j],
+                                acc[i, j],
+                                bias,
                                 multiplier,
                                 shift_table,
                                 g * CHANNEL_TILE + j,
@@ -196,7 +198,7 @@ def _windowed(
                 for j in T.unroll(tile):
                     if g * tile + j < channels:
                         y[b, v, h, g * tile + j] = epilogue.emit(
-                            acc[j] + bias[g * tile + j], multiplier, shift_table, g * tile + j
+                            acc[j], bias, multiplier, shift_table, g * tile + j
                         )
 
     return conv2d

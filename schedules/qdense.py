@@ -43,7 +43,8 @@ def meaning(
     shift: Array,
 ) -> Array:
     """sum((x - input_zero_point) * w) + bias per channel, requantised."""
-    acc = (data.astype(np.int64) - attrs.input_zero_point) @ weight.astype(np.int64).T + bias
+    sums = (data.astype(np.int64) - attrs.input_zero_point) @ weight.astype(np.int64).T
+    acc = requantization.total(sums, bias, attrs)
     return requantization.apply(acc, multiplier, shift, attrs)
 
 

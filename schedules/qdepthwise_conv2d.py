@@ -52,7 +52,8 @@ def meaning(
     height, width, channels = weight.shape
     windows = patches(data, (height, width), attrs, attrs.input_zero_point).astype(np.int64)
     windows = np.repeat(windows - attrs.input_zero_point, channels // data.shape[3], axis=-1)
-    acc = (windows * weight.astype(np.int64)).sum(axis=(3, 4)) + bias
+    sums = (windows * weight.astype(np.int64)).sum(axis=(3, 4))
+    acc = requantization.total(sums, bias, attrs)
     return requantization.apply(acc, multiplier, shift, attrs)
 
 
@@ -94,7 +95,7 @@ def kernel(
                 b, v, h, g = T.axis.remap("SSSS", [n, oy, ox, group])
                 acc = T.sblock_alloc_buffer((tile,), "int32")
                 for j in T.unroll(tile):
-                    acc[j] = bias[g * tile + j]
+                    acc[j] = 0
                 for ky in range(kernel_height):
                     if window.row_is_inside(v, ky):
                         for kx in range(kernel_width):
@@ -114,7 +115,7 @@ def kernel(
                                     ) * T.Cast("int32", weight[ky, kx, g * tile + j])
                 for j in T.unroll(tile):
                     y[b, v, h, g * tile + j] = epilogue.emit(
-                        acc[j], multiplier, shift_table, g * tile + j
+                        acc[j], bias, multiplier, shift_table, g * tile + j
                     )
 
     return Kernel(

@@ -7,7 +7,7 @@ channels share it and a small table otherwise.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from tvm import tirx
@@ -24,18 +24,33 @@ CHANNEL_TILE = 4  # output channels that share each loaded activation
 
 @dataclass(frozen=True)
 class RequantizeAttributes(Attributes):
-    """Zero points of input and output, and the output's clamp."""
+    """Zero points of input and output, and the output's clamp.
+
+    With `fraction_bits` f the bias counts in units of 2^-f and the output is rounded once, halves
+    up, instead of as TensorFlow Lite does (f = 0): for sources whose own arithmetic rounds once.
+    """
 
     input_zero_point: int
     output_zero_point: int
     clamp_min: int
     clamp_max: int
+    fraction_bits: int = field(default=0, kw_only=True)
 
 
 def apply(acc: Array, multiplier: Array, shift: Array, attrs: RequantizeAttributes) -> Array:
-    """The meaning: int8 from accumulators whose last axis is the channels."""
-    scaled = numerics.requantize(acc, multiplier, shift) + attrs.output_zero_point
-    return numerics.clamp_int8(scaled, attrs.clamp_min, attrs.clamp_max)
+    """The meaning: int8 from accumulators (see `total`) whose last axis is the channels."""
+    if attrs.fraction_bits:
+        right = -shift.astype(np.int64)
+        scaled = (numerics.high_mul(acc, multiplier) + (np.int64(1) << right >> 1)) >> right
+    else:
+        scaled = numerics.requantize(acc, multiplier, shift)
+    shifted = scaled + attrs.output_zero_point
+    return numerics.clamp_int8(shifted, attrs.clamp_min, attrs.clamp_max)
+
+
+def total(sums: Array, bias: Array, attrs: RequantizeAttributes) -> Array:
+    """Accumulators: sums of products and the bias in the bias's units."""
+    return (sums.astype(np.int64) << attrs.fraction_bits) + bias
 
 
 def bounded_bias(
@@ -71,7 +86,7 @@ def _bring_inside(
     """Biases moved inside the limit, and which channels that would change."""
     zero_point = attrs.input_zero_point
     reach = max(numerics.INT8_MAX - zero_point, zero_point - numerics.INT8_MIN)
-    magnitude = np.abs(taps.astype(np.int64)).sum(axis=1) * reach
+    magnitude = (np.abs(taps.astype(np.int64)).sum(axis=1) * reach) << attrs.fraction_bits
     room = ((limit - 1) >> np.maximum(shift.astype(np.int64), 0)) - magnitude
     bias = bias.astype(np.int64)
     bounded = np.clip(bias, np.minimum(-room, 0), np.maximum(room, 0))
@@ -97,10 +112,10 @@ def interleave(weight: Array, tile: int) -> Array:
     return np.ascontiguousarray(np.moveaxis(grouped, 1, -1))
 
 
-def fold_zero_point(bias: Array, taps: Array, zero_point: int) -> Array:
+def fold_zero_point(bias: Array, taps: Array, attrs: RequantizeAttributes) -> Array:
     """bias - zero_point * sum(weights): lets a loop without borders multiply raw activations."""
-    total = taps.reshape(len(bias), -1).astype(np.int64).sum(axis=1)
-    return (bias.astype(np.int64) - zero_point * total).astype(np.int32)
+    weights = taps.reshape(len(bias), -1).astype(np.int64).sum(axis=1)
+    return total(-attrs.input_zero_point * weights, bias, attrs).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -113,12 +128,14 @@ class Epilogue:
 
     def emit(
         self,
-        acc: tirx.Expr,
+        products: tirx.Expr,
+        bias: tirx.Buffer,
         multiplier: tirx.Buffer,
         shift_table: tirx.Buffer,
         channel: tirx.Expr,
     ) -> tirx.Expr:
-        """int8 of one channel's accumulator."""
+        """int8 of one channel's sum of products."""
+        acc = products * (1 << self.attrs.fraction_bits) + bias[channel]
         scaled = self._scale(acc, multiplier[channel], shift_table, channel)
         return clamp(
             scaled + self.attrs.output_zero_point, self.attrs.clamp_min, self.attrs.clamp_max
@@ -133,7 +150,8 @@ class Epilogue:
     def _scale(
         self, acc: tirx.Expr, multiplier: tirx.Expr, table: tirx.Buffer, channel: tirx.Expr
     ) -> tirx.Expr:
-        name = "tiny_requantize_wide" if self.is_wide else "tiny_requantize"
+        name = "tiny_requantize_half_up" if self.attrs.fraction_bits else "tiny_requantize"
+        name = f"{name}_wide" if self.is_wide else name
         _, shifts = self.shift_constant
         is_common = np.all(shifts == shifts[0])
         shift = int(shifts[0]) if is_common else T.Cast("int32", table[channel])
@@ -156,9 +174,8 @@ class DspEpilogue:
 
     @staticmethod
     def supports(shift: Array, is_wide: bool) -> bool:
-        """Whether shifts are all zero or all to the right, and every offset fits a word."""
-        is_right = bool(np.all(shift <= -1) and np.all(shift >= SMALLEST_SHIFT))
-        return not is_wide and (is_right or bool(np.all(shift == 0)))
+        """Whether all shifts are to the right, and every offset fits a word."""
+        return not is_wide and bool(np.all(shift <= -1) and np.all(shift >= SMALLEST_SHIFT))
 
     @staticmethod
     def supports_left(shift: Array, is_wide: bool, largest: int) -> bool:

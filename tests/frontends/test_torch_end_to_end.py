@@ -13,7 +13,7 @@ from tests.support import nets
 # PT2E keeps biases in float, kernels keep them as whole numbers of (input step x weight step), and
 # global pools share the scale of their input, so that ties are common and torch's own float sum
 # decides them. The two MobileNets amplify such differences, and miss the bar.
-LOWER_BARS = {"mobilenet_v2": 0.93, "mobilenet_v3": 0.88}
+LOWER_BARS: dict[str, float] = {}
 CASES = [
     pytest.param(net, per_channel, marks=() if per_channel else pytest.mark.slow)
     for net in nets.NETS

@@ -95,6 +95,12 @@ static inline int32_t tiny_scale_any(int32_t doubled, int32_t multiplier, int32_
   return (product + sign + offset) >> shift;
 }
 
+/* The same, halves up. */
+static inline int32_t tiny_scale_half_up(int32_t doubled, int32_t multiplier, int32_t offset,
+                                         int32_t shift) {
+  return (tiny_high_mul_doubled(doubled, multiplier) + offset) >> shift;
+}
+
 /* As above for |acc| < 2^31. */
 static inline int32_t tiny_requantize_wide(int32_t acc, int32_t multiplier, int32_t shift) {
   return tiny_round_shift(tiny_high_mul(acc, multiplier), shift);
@@ -104,6 +110,16 @@ static inline int32_t tiny_requantize_wide_any(int32_t acc, int32_t multiplier, 
   const int32_t left = tiny_max(shift, 0);
   const int32_t shifted = (int32_t)((uint32_t)acc << left);
   return tiny_requantize_wide(shifted, multiplier, tiny_max(-shift, 0));
+}
+
+/* acc * multiplier * 2^-(31 + shift), the last halves up: for sources that round once. */
+static inline int32_t tiny_requantize_half_up(int32_t acc, int32_t multiplier, int32_t shift) {
+  return (tiny_high_mul_doubled(acc * 2, multiplier) + (int32_t)((1u << shift) >> 1)) >> shift;
+}
+
+static inline int32_t tiny_requantize_half_up_wide(int32_t acc, int32_t multiplier,
+                                                   int32_t shift) {
+  return (tiny_high_mul(acc, multiplier) + (int32_t)((1u << shift) >> 1)) >> shift;
 }
 
 /* total / count, halves away from zero. */

@@ -39,15 +39,15 @@ void tiny_plane_gather(const int32_t *layer, const int8_t *image, int8_t *plane)
 
 /* How sums become int8. Every kernel exists for each, since they end every inner loop. */
 enum scaling {
-  SHIFTED,   /* the usual case: saturation to int8 clamps, and the shift is positive */
-  UNSHIFTED, /* the same with a shift of zero */
-  CLAMPED    /* any clamp and shift */
+  SHIFTED, /* the usual case: saturation to int8 clamps, and the shift is positive */
+  HALF_UP, /* the same with the other rounding */
+  ANY      /* any clamp, shift and rounding */
 };
 
 /* What the inner loops need of the two tables, in registers. */
 struct plane_job {
   const int32_t *weights;
-  int32_t bias, multiplier, offset, shift, low, high;
+  int32_t bias, multiplier, offset, shift, low, high, half_up;
   enum scaling scaling;
 };
 
@@ -60,6 +60,7 @@ INLINE struct plane_job make_job(const int32_t *layer, const int32_t *channel, e
       .shift = channel[TINY_CHANNEL_SHIFT],
       .low = layer[TINY_DEPTHWISE_CLAMP_MIN],
       .high = layer[TINY_DEPTHWISE_CLAMP_MAX],
+      .half_up = layer[TINY_DEPTHWISE_HALF_UP],
       .scaling = scaling,
   };
   return job;
@@ -70,12 +71,13 @@ INLINE int8_t finish(const struct plane_job *job, int32_t doubled) {
     return (int8_t)tiny_saturate_int8(
         tiny_scale(doubled, job->multiplier, job->offset, job->shift));
   }
-  if (job->scaling == UNSHIFTED) {
+  if (job->scaling == HALF_UP) {
     return (int8_t)tiny_saturate_int8(
-        tiny_high_mul_doubled(doubled, job->multiplier) + job->offset);
+        tiny_scale_half_up(doubled, job->multiplier, job->offset, job->shift));
   }
   const int32_t scaled =
-      tiny_scale_any(doubled, job->multiplier, job->offset, job->shift);
+      job->half_up ? tiny_scale_half_up(doubled, job->multiplier, job->offset, job->shift)
+                   : tiny_scale_any(doubled, job->multiplier, job->offset, job->shift);
   return (int8_t)tiny_clamp(scaled, job->low, job->high);
 }
 
@@ -245,7 +247,8 @@ INLINE void depthwise_wide_s2(const int32_t *layer, const int32_t *channel, cons
  * sums and operands makes all fourteen; the rest lies on the stack in this order.
  */
 struct row_pair_job {
-  int32_t bias, multiplier, offset, shift; /* 0 */
+  int32_t bias, multiplier, offset; /* 0 */
+  int32_t shift; /* 12: bit 8, which shifts by a register ignore, says that halves go up */
   int32_t step, pitch;                     /* 16: from output to output, and to the next row */
   int32_t stride;                          /* 24: of the plane */
   int32_t width;                           /* 28: whole tiles of two columns, in bytes */
@@ -272,9 +275,10 @@ struct row_pair_job {
   "add " sum ", " sum ", r3\n\t"                  \
   "asr " sum ", " sum ", lr\n\t"                  \
   "ssat " sum ", #8, " sum "\n\t"
-#define SCALE_UNSHIFTED(sum)           \
+#define SCALE_HALF_UP(sum)             \
   "smmulr " sum ", " sum ", r2\n\t"    \
   "add " sum ", " sum ", r3\n\t"       \
+  "asr " sum ", " sum ", lr\n\t"       \
   "ssat " sum ", #8, " sum "\n\t"
 
 #pragma GCC diagnostic push
@@ -300,11 +304,11 @@ __attribute__((naked)) static void row_pair_3x3(const int8_t *from, int8_t *to,
       "ldr r2, [r2, lr]\n\t" UNPACK TAPS("r6", "r7", "r10", "r12", "b")
       "ldrd r2, r3, [sp, #4]\n\t"
       "ldr lr, [sp, #12]\n\t"
-      "cmp lr, #0\n\t"
-      "beq 3f\n\t" SCALE("r4") SCALE("r5") SCALE("r6") SCALE("r7")
+      "tst lr, #0x100\n\t"
+      "bne 3f\n\t" SCALE("r4") SCALE("r5") SCALE("r6") SCALE("r7")
       "b 4f\n\t"
-      "3:\n\t" SCALE_UNSHIFTED("r4") SCALE_UNSHIFTED("r5") SCALE_UNSHIFTED("r6")
-      SCALE_UNSHIFTED("r7") "4:\n\t"
+      "3:\n\t" SCALE_HALF_UP("r4") SCALE_HALF_UP("r5") SCALE_HALF_UP("r6")
+      SCALE_HALF_UP("r7") "4:\n\t"
       "ldrd r2, r3, [sp, #16]\n\t"
       "strb r4, [r1]\n\t"
       "strb r5, [r1, r2]\n\t"
@@ -339,7 +343,7 @@ static void row_pairs_3x3(const int32_t *layer, const int32_t *channel, const in
       .bias = channel[TINY_CHANNEL_BIAS],
       .multiplier = channel[TINY_CHANNEL_MULTIPLIER],
       .offset = channel[TINY_CHANNEL_OFFSET],
-      .shift = channel[TINY_CHANNEL_SHIFT],
+      .shift = channel[TINY_CHANNEL_SHIFT] | layer[TINY_DEPTHWISE_HALF_UP] << 8,
       .step = step,
       .pitch = width * step,
       .stride = layer[TINY_DEPTHWISE_PLANE_STRIDE],
@@ -364,9 +368,12 @@ static void row_pairs_3x3(const int32_t *layer, const int32_t *channel, const in
 
 static enum scaling scaling_of(const int32_t *layer, const int32_t *channel) {
   if (layer[TINY_DEPTHWISE_CLAMP_MIN] != -128 || layer[TINY_DEPTHWISE_CLAMP_MAX] != 127) {
-    return CLAMPED;
+    return ANY;
   }
-  return channel[TINY_CHANNEL_SHIFT] > 0 ? SHIFTED : UNSHIFTED;
+  if (layer[TINY_DEPTHWISE_HALF_UP]) {
+    return HALF_UP;
+  }
+  return channel[TINY_CHANNEL_SHIFT] > 0 ? SHIFTED : ANY;
 }
 
 /* `call` is compiled once for each value of `scaling` */
@@ -377,13 +384,13 @@ static enum scaling scaling_of(const int32_t *layer, const int32_t *channel) {
       call;                                \
       break;                               \
     }                                      \
-    case UNSHIFTED: {                      \
-      const enum scaling scaling = UNSHIFTED; \
+    case HALF_UP: {                      \
+      const enum scaling scaling = HALF_UP; \
       call;                                \
       break;                               \
     }                                      \
     default: {                             \
-      const enum scaling scaling = CLAMPED; \
+      const enum scaling scaling = ANY; \
       call;                                \
     }                                      \
   }
@@ -391,13 +398,13 @@ static enum scaling scaling_of(const int32_t *layer, const int32_t *channel) {
 void tiny_depthwise_3x3_s1(const int32_t *layer, const int32_t *channel, const int8_t *plane,
                            int8_t *output) {
 #if TINY_HAS_DSP
-  if (scaling_of(layer, channel) != CLAMPED && layer[TINY_DEPTHWISE_OUTPUT_HEIGHT] > 1 &&
+  if (scaling_of(layer, channel) != ANY && layer[TINY_DEPTHWISE_OUTPUT_HEIGHT] > 1 &&
       layer[TINY_DEPTHWISE_OUTPUT_WIDTH] > 1) {
     row_pairs_3x3(layer, channel, plane, output);
     return;
   }
 #endif
-  depthwise_3x3_s1(layer, channel, plane, output, CLAMPED);
+  depthwise_3x3_s1(layer, channel, plane, output, ANY);
 }
 
 void tiny_depthwise_3x3_s2(const int32_t *layer, const int32_t *channel, const int8_t *plane,

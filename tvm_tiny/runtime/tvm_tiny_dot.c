@@ -137,31 +137,34 @@ void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high) 
   "add " sum ", " sum ", r4\n\t"                  \
   "asr " sum ", " sum ", lr\n\t"                  \
   "ssat " sum ", #8, " sum "\n\t"
-/* the same where the shift is zero: see tiny_scale_any */
-#define SCALE_UNSHIFTED(sum)           \
+/* the same as tiny_scale_half_up */
+#define SCALE_HALF_UP(sum)             \
   "smmulr " sum ", " sum ", r3\n\t"    \
   "add " sum ", " sum ", r4\n\t"       \
+  "asr " sum ", " sum ", lr\n\t"       \
   "ssat " sum ", #8, " sum "\n\t"
-#define FINISH_A(scale, full, low)       \
+/* full is 256 times the sum of channel a, plus low: the sum of channel b. Half-up layers count in
+ * units of 2^-7, TINY_FRACTION_BITS.
+ */
+#define FINISH_A(full, low)              \
   "sub " full ", " full ", " low "\n\t"  \
-  "add " full ", r2, " full ", asr #7\n\t" scale(full)
-#define FINISH_B(scale, low) "add " low ", r2, " low ", lsl #1\n\t" scale(low)
+  "add " full ", r2, " full ", asr #7\n\t" SCALE(full)
+#define FINISH_B(low) "add " low ", r2, " low ", lsl #1\n\t" SCALE(low)
+#define FINISH_A_HALF_UP(full, low)      \
+  "sub " full ", " full ", " low "\n\t"  \
+  "add " full ", r2\n\t" SCALE_HALF_UP(full)
+#define FINISH_B_HALF_UP(low) "add " low ", r2, " low ", lsl #8\n\t" SCALE_HALF_UP(low)
 
-/* the shifts of a layer are all zero, or none is */
-#define LOAD_PARAMETERS    \
-  "ldr r0, [sp, #8]\n\t"   \
-  "ldr r2, [r0, #12]\n\t"  \
-  "cmp r2, #0\n\t"
-#define FINISH_2X4(scale)                                                     \
-  NEXT_CHANNEL FINISH_A(scale, "r5", "r6") FINISH_A(scale, "r9", "r10")       \
-  NEXT_CHANNEL FINISH_B(scale, "r6") FINISH_B(scale, "r10")                   \
-  NEXT_CHANNEL FINISH_A(scale, "r7", "r8") FINISH_A(scale, "r11", "r12")      \
-  NEXT_CHANNEL FINISH_B(scale, "r8") FINISH_B(scale, "r12")
-#define FINISH_1X8(scale)                                                                   \
-  NEXT_CHANNEL FINISH_A(scale, "r5", "r6") NEXT_CHANNEL FINISH_B(scale, "r6")               \
-  NEXT_CHANNEL FINISH_A(scale, "r7", "r8") NEXT_CHANNEL FINISH_B(scale, "r8")               \
-  NEXT_CHANNEL FINISH_A(scale, "r9", "r10") NEXT_CHANNEL FINISH_B(scale, "r10")             \
-  NEXT_CHANNEL FINISH_A(scale, "r11", "r12") NEXT_CHANNEL FINISH_B(scale, "r12")
+#define FINISH_2X4(a, b)                                    \
+  NEXT_CHANNEL a("r5", "r6") a("r9", "r10")                 \
+  NEXT_CHANNEL b("r6") b("r10")                             \
+  NEXT_CHANNEL a("r7", "r8") a("r11", "r12")                \
+  NEXT_CHANNEL b("r8") b("r12")
+#define FINISH_1X8(a, b)                                    \
+  NEXT_CHANNEL a("r5", "r6") NEXT_CHANNEL b("r6")           \
+  NEXT_CHANNEL a("r7", "r8") NEXT_CHANNEL b("r8")           \
+  NEXT_CHANNEL a("r9", "r10") NEXT_CHANNEL b("r10")         \
+  NEXT_CHANNEL a("r11", "r12") NEXT_CHANNEL b("r12")
 
 #define CONV_2X4_PAIR          \
   "ldrd r2, r3, [r0], #8\n\t"  \
@@ -178,10 +181,11 @@ void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high) 
   "smlad r8, r2, r4, r8\n\t"   \
   "smlad r12, r3, r4, r12\n\t"
 
-/* On the stack: pixels, their end, params; the caller's arguments y0, y1 and groups at 48. */
+/* On the stack: pixels, their end, params; the caller's arguments y0, y1, groups and
+ * half_up at 48. */
 __attribute__((naked)) static void conv_2x4(const int32_t *pixels, const int32_t *weights,
                                           int32_t pairs, const int32_t *params, int8_t *y0,
-                                          int8_t *y1, int32_t groups) {
+                                          int8_t *y1, int32_t groups, int32_t half_up) {
   __asm__(
       "push {r4-r11, lr}\n\t"
       "sub sp, #12\n\t"
@@ -198,10 +202,13 @@ __attribute__((naked)) static void conv_2x4(const int32_t *pixels, const int32_t
       "2:\n\t" CONV_2X4_PAIR CONV_2X4_PAIR CONV_2X4_PAIR CONV_2X4_PAIR
       "cmp r0, lr\n\t"
       "bne 2b\n\t"
-      "3:\n\t" LOAD_PARAMETERS
-      "beq 4f\n\t" FINISH_2X4(SCALE)
+      "3:\n\t"
+      "ldr r0, [sp, #8]\n\t"
+      "ldr r2, [sp, #60]\n\t"
+      "cmp r2, #0\n\t"
+      "bne 4f\n\t" FINISH_2X4(FINISH_A, FINISH_B)
       "b 5f\n\t"
-      "4:\n\t" FINISH_2X4(SCALE_UNSHIFTED)
+      "4:\n\t" FINISH_2X4(FINISH_A_HALF_UP, FINISH_B_HALF_UP)
       "5:\n\t"
       "str r0, [sp, #8]\n\t"
       "ldrd r2, r3, [sp, #48]\n\t"
@@ -231,10 +238,11 @@ __attribute__((naked)) static void conv_2x4(const int32_t *pixels, const int32_t
   "ldr r2, [r0], #4\n\t" CONV_1X8_CHANNELS("r5", "r6") CONV_1X8_CHANNELS("r7", "r8")         \
       CONV_1X8_CHANNELS("r9", "r10") CONV_1X8_CHANNELS("r11", "r12")
 
-/* On the stack: pixel, its end, params; the caller's arguments y and groups at 48. */
+/* On the stack: pixel, its end, params; the caller's arguments y, groups and half_up at
+ * 48. */
 __attribute__((naked)) static void conv_1x8(const int32_t *pixel, const int32_t *weights,
                                           int32_t pairs, const int32_t *params, int8_t *y,
-                                          int32_t groups) {
+                                          int32_t groups, int32_t half_up) {
   __asm__(
       "push {r4-r11, lr}\n\t"
       "sub sp, #12\n\t"
@@ -246,10 +254,12 @@ __attribute__((naked)) static void conv_1x8(const int32_t *pixel, const int32_t 
       "2:\n\t" CONV_1X8_PAIR CONV_1X8_PAIR
       "cmp r0, lr\n\t"
       "bne 2b\n\t"
-      LOAD_PARAMETERS
-      "beq 4f\n\t" FINISH_1X8(SCALE)
+      "ldr r0, [sp, #8]\n\t"
+      "ldr r2, [sp, #56]\n\t"
+      "cmp r2, #0\n\t"
+      "bne 4f\n\t" FINISH_1X8(FINISH_A, FINISH_B)
       "b 5f\n\t"
-      "4:\n\t" FINISH_1X8(SCALE_UNSHIFTED)
+      "4:\n\t" FINISH_1X8(FINISH_A_HALF_UP, FINISH_B_HALF_UP)
       "5:\n\t"
       "str r0, [sp, #8]\n\t"
       "ldrd r2, r3, [sp, #48]\n\t"
@@ -272,7 +282,7 @@ __attribute__((naked)) static void conv_1x8(const int32_t *pixel, const int32_t 
 
 /* One pixel and a group of 2 * channel_pairs channels. */
 static void conv(const int32_t *x, int32_t step, const int32_t *weights, int32_t channel_pairs,
-                 int32_t pairs, const int32_t *params, int8_t *y) {
+                 int32_t pairs, const int32_t *params, int8_t *y, int32_t half_up) {
   for (int32_t i = 0; i < channel_pairs; ++i) {
     int32_t full = 0;
     int32_t low = 0;
@@ -281,20 +291,22 @@ static void conv(const int32_t *x, int32_t step, const int32_t *weights, int32_t
       full = tiny_dual_mac(x[k * step], word, full);
       low = tiny_dual_mac(x[k * step], tiny_even_bytes((uint32_t)word), low);
     }
-    const int32_t doubled[2] = {(int32_t)((uint32_t)full - (uint32_t)low) >> 7, low * 2};
+    const int32_t sums[2] = {(int32_t)((uint32_t)full - (uint32_t)low) >> 8, low};
     for (int32_t j = 0; j < 2; ++j) {
+      const int32_t doubled = sums[j] * (half_up ? 2 << TINY_FRACTION_BITS : 2) + params[0];
       *y++ = (int8_t)tiny_saturate_int8(
-          tiny_scale_any(doubled[j] + params[0], params[1], params[2], params[3]));
+          half_up ? tiny_scale_half_up(doubled, params[1], params[2], params[3])
+                  : tiny_scale(doubled, params[1], params[2], params[3]));
       params += 4;
     }
   }
 }
 
 static void conv_2x4(const int32_t *pixels, const int32_t *weights, int32_t pairs,
-                     const int32_t *params, int8_t *y0, int8_t *y1, int32_t groups) {
+                     const int32_t *params, int8_t *y0, int8_t *y1, int32_t groups, int32_t half_up) {
   for (int32_t g = 0; g < groups; ++g) {
-    conv(pixels, 2, weights, 2, pairs, params, y0);
-    conv(pixels + 1, 2, weights, 2, pairs, params, y1);
+    conv(pixels, 2, weights, 2, pairs, params, y0, half_up);
+    conv(pixels + 1, 2, weights, 2, pairs, params, y1, half_up);
     weights += 2 * pairs;
     params += 16;
     y0 += 4;
@@ -303,9 +315,9 @@ static void conv_2x4(const int32_t *pixels, const int32_t *weights, int32_t pair
 }
 
 static void conv_1x8(const int32_t *pixel, const int32_t *weights, int32_t pairs,
-                     const int32_t *params, int8_t *y, int32_t groups) {
+                     const int32_t *params, int8_t *y, int32_t groups, int32_t half_up) {
   for (int32_t g = 0; g < groups; ++g) {
-    conv(pixel, 1, weights, 4, pairs, params, y);
+    conv(pixel, 1, weights, 4, pairs, params, y, half_up);
     weights += 4 * pairs;
     params += 32;
     y += 8;
@@ -316,30 +328,32 @@ static void conv_1x8(const int32_t *pixel, const int32_t *weights, int32_t pairs
 
 /* The last channels of a layer may not fill a group: those go by way of a buffer. */
 void tiny_conv_two_pixels(const int32_t *pixels, const int32_t *weights, int32_t pairs,
-                          const int32_t *params, int8_t *y0, int8_t *y1, int32_t channels) {
+                          const int32_t *params, int8_t *y0, int8_t *y1, int32_t channels,
+                          int32_t half_up) {
   const int32_t groups = channels / 4;
   const int32_t rest = channels % 4;
   if (groups > 0) {
-    conv_2x4(pixels, weights, pairs, params, y0, y1, groups);
+    conv_2x4(pixels, weights, pairs, params, y0, y1, groups, half_up);
   }
   if (rest > 0) {
     int8_t last[8];
-    conv_2x4(pixels, weights + groups * 2 * pairs, pairs, params + groups * 16, last, last + 4, 1);
+    conv_2x4(pixels, weights + groups * 2 * pairs, pairs, params + groups * 16, last, last + 4, 1,
+             half_up);
     memcpy(y0 + 4 * groups, last, (size_t)rest);
     memcpy(y1 + 4 * groups, last + 4, (size_t)rest);
   }
 }
 
 void tiny_conv_one_pixel(const int32_t *pixel, const int32_t *weights, int32_t pairs,
-                         const int32_t *params, int8_t *y, int32_t channels) {
+                         const int32_t *params, int8_t *y, int32_t channels, int32_t half_up) {
   const int32_t groups = channels / 8;
   const int32_t rest = channels % 8;
   if (groups > 0) {
-    conv_1x8(pixel, weights, pairs, params, y, groups);
+    conv_1x8(pixel, weights, pairs, params, y, groups, half_up);
   }
   if (rest > 0) {
     int8_t last[8];
-    conv_1x8(pixel, weights + groups * 4 * pairs, pairs, params + groups * 32, last, 1);
+    conv_1x8(pixel, weights + groups * 4 * pairs, pairs, params + groups * 32, last, 1, half_up);
     memcpy(y + 8 * groups, last, (size_t)rest);
   }
 }

@@ -41,18 +41,22 @@ void tiny_expand_window(const int8_t *image, const int32_t *window, int32_t row,
                         int32_t *words, int32_t step, int32_t *bytes);
 
 /* A channel's parameters, four words: twice the bias (zero point folded in), and multiplier, offset
- * and shift as tiny_scale_any has them; the shifts of a layer are all zero, or none is.
+ * and shift as tiny_scale has them. Layers that are rounded `half_up` follow tiny_scale_half_up, and
+ * their biases count in units of 2^-TINY_FRACTION_BITS.
  */
+enum { TINY_FRACTION_BITS = 7 };
+
 
 /* Two pixels (their words alternate) over `pairs` words, an even number: `channels` outputs of each.
  * The output is saturated to int8. Weights and parameters are padded to a multiple of four channels.
  */
 void tiny_conv_two_pixels(const int32_t *pixels, const int32_t *weights, int32_t pairs,
-                          const int32_t *params, int8_t *y0, int8_t *y1, int32_t channels);
+                          const int32_t *params, int8_t *y0, int8_t *y1, int32_t channels,
+                          int32_t half_up);
 
 /* One pixel; weights and parameters are padded to a multiple of eight channels. */
 void tiny_conv_one_pixel(const int32_t *pixel, const int32_t *weights, int32_t pairs,
-                         const int32_t *params, int8_t *y, int32_t channels);
+                         const int32_t *params, int8_t *y, int32_t channels, int32_t half_up);
 
 /* Clamp values in place, for layers whose range is less than int8's. */
 void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high);
