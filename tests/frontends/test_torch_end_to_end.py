@@ -10,10 +10,6 @@ import tvm_tiny
 from tests.frontends.compare import BAR, SAMPLES, agreement, check_layers
 from tests.support import nets
 
-# PT2E keeps biases in float, kernels keep them as whole numbers of (input step x weight step), and
-# global pools share the scale of their input, so that ties are common and torch's own float sum
-# decides them. The two MobileNets amplify such differences, and miss the bar.
-LOWER_BARS: dict[str, float] = {}
 CASES = [
     pytest.param(net, per_channel, marks=() if per_channel else pytest.mark.slow)
     for net in nets.NETS
@@ -29,7 +25,7 @@ def test_outputs_are_those_of_torch(net: str, per_channel: bool) -> None:
     samples = nets.samples(net, SAMPLES)
     outputs = firmware.run(samples, on="host").output
     found = agreement(outputs, nets.run_torch(program, samples), nets.torch_step(program))
-    assert found.within_one >= LOWER_BARS.get(net, BAR) and found.largest <= 4, found
+    assert found.within_one >= BAR and found.largest < 3.01, found
     assert found.spread > 10, found
     check_layers(firmware, net, names(program))
 

@@ -138,8 +138,9 @@ def test_a_single_channel_image_is_no_depthwise_convolution() -> None:
 def test_a_float_bias_is_quantised() -> None:
     weight, bias = real(weights(4, 3, 3, 3), 0.01), np.array([1.0, -2.0, 0.3, 0.0], np.float32)
     after = rewritten(lambda data: relax.op.add(conv(data, weight), relax.const(bias)))
-    values = only_call(after, "tiny.qconv2d").args[2].value.numpy()
-    np.testing.assert_array_equal(values, np.round(bias / (F32 * float(np.float32(0.01)))))
+    call = only_call(after, "tiny.qconv2d")
+    unit = F32 * float(np.float32(0.01)) / 2 ** attributes_of(call).fraction_bits
+    np.testing.assert_array_equal(call.args[2].value.numpy(), np.round(bias / unit))
 
 
 def test_weights_with_a_zero_point_are_refused() -> None:
