@@ -16,6 +16,7 @@ from tvm import ir, relax
 
 from tvm_tiny.errors import Problem, UnsupportedError
 from tvm_tiny.relay_passes import _qdq_rules as rules
+from tvm_tiny.relay_passes._move_rules import INTEGER, TRANSPARENT
 from tvm_tiny.relay_passes._quantized import Quantized, constant, of_dequantize, of_quantize
 from tvm_tiny.relay_passes._rewrite import GraphPass
 from tvm_tiny.schedules.dequantize import DEQUANTIZE, DequantizeAttributes
@@ -116,7 +117,7 @@ class Walk:
             self._visit_dequantize(var, value)
         elif name == "relax.quantize":
             self._visit_quantize(var, value)
-        elif name in rules.TRANSPARENT and self.quantized_of(value.args[0]) is not None:
+        elif name in TRANSPARENT and self.quantized_of(value.args[0]) is not None:
             self._visit_transparent(var, value, name)
         else:
             self._visit_other(var, value, name)
@@ -139,13 +140,13 @@ class Walk:
             self.integers[var] = new if isinstance(new, ir.Var) else self.emit(new)
 
     def _visit_transparent(self, var: ir.Var, value: ir.Call, name: str) -> None:
-        quantized = rules.TRANSPARENT[name](self, value)
+        quantized = TRANSPARENT[name](self, value)
         if quantized is not None:
             self.quantized[var] = quantized
         self._keep(var, value)
 
     def _visit_other(self, var: ir.Var, value: ir.Expr, name: str) -> None:
-        rule = rules.INTEGER.get(name)
+        rule = INTEGER.get(name)
         is_float = isinstance(value.ty, relax.TensorType) and value.ty.dtype == "float32"
         new = None if rule is None or is_float else rule(self, value)
         if new is None:
@@ -171,7 +172,7 @@ class Walk:
     def _origin(self, expr: ir.Expr) -> ir.Expr:
         """The integer tensor that operators which keep scale and zero point made this from."""
         value = self.value_of(expr)
-        while getattr(getattr(value, "op", None), "name", "") in rules.INTEGER:
+        while getattr(getattr(value, "op", None), "name", "") in INTEGER:
             expr = value.args[0]
             value = self.value_of(expr)
         return expr
