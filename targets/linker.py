@@ -12,7 +12,7 @@ from tvm_tiny.errors import CompileError, DoesNotFitError
 from tvm_tiny.targets.board import Memory, check_stack
 from tvm_tiny.targets.elf import read_sections
 from tvm_tiny.targets.mpu import enforceable_ram
-from tvm_tiny.targets.support import render
+from tvm_tiny.targets.rendering import render
 from tvm_tiny.targets.target import Target
 from tvm_tiny.targets.toolchain import run_tool
 
@@ -63,7 +63,7 @@ def layout_for(target: Target, stack_bytes: int | None = None) -> Layout:
 def linker_script(layout: Layout) -> str:
     """The linker script's text."""
     return render(
-        "firmware.ld.j2",
+        "firmware/firmware.ld.j2",
         name=layout.name,
         flash=layout.flash,
         ram=layout.ram,

@@ -13,12 +13,12 @@ from functools import cache
 from importlib import resources
 from pathlib import PurePosixPath
 
-import jinja2
 import msgspec
 
 from tvm_tiny.errors import TargetError
 from tvm_tiny.targets.linker import FAULT_STACK_BYTES, layout_for
 from tvm_tiny.targets.mpu import regions
+from tvm_tiny.targets.rendering import read_file, render
 from tvm_tiny.targets.target import Target
 
 _FOLDER = "templates"
@@ -116,8 +116,8 @@ def project_files(chosen: Template, target: Target, contents: Contents) -> dict[
 
 def _make(source: str, values: Mapping[str, object]) -> str:
     if not source.endswith(_RENDERED):
-        return _read(source)
-    return _environment().get_template(source).render(values)
+        return read_file(source)
+    return render(source, **values)
 
 
 def _values(
@@ -165,23 +165,6 @@ def _board_values(target: Target) -> dict[str, object]:
         "and run it with Arm semihosting enabled (see README.md)",
         "how_to_flash": f"nothing here writes to {board.name}: {tool}",
     }
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_read),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["hex"] = "{:#010x}".format
-    return environment
-
-
-def _read(path: str) -> str:
-    return resources.files(__package__).joinpath(path).read_text("utf-8")
 
 
 def _is_source(path: str) -> bool:

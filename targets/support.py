@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
-
-import jinja2
 
 from tvm_tiny.errors import CompileError
 from tvm_tiny.targets.mpu import regions
+from tvm_tiny.targets.rendering import read_file, render
 from tvm_tiny.targets.target import Target
 
 SUPPORT_FOLDER = "support"  # the linker script knows the harness's objects by this name
@@ -28,33 +25,12 @@ _FIRMWARE = (
 _HOST = ("harness_io_host.c",)
 
 
-def render(template: str, **values: object) -> str:
-    """One of the firmware templates, filled in."""
-    return _environment().get_template(template).render(**values)
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(read_file),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["hex"] = "{:#010x}".format
-    return environment
-
-
-def read_file(name: str) -> str:
-    """The text of one of the firmware files."""
-    return resources.files(__package__).joinpath("firmware", name).read_text("utf-8")
-
-
 def firmware_sources(target: Target, model: str, model_header: str) -> dict[str, str]:
     """Everything around the model for a board, by name in the build directory."""
     generated = {
-        "mpu_regions.h": render("mpu_regions.h.j2", name=target.name, regions=regions(target)),
+        "mpu_regions.h": render(
+            "firmware/mpu_regions.h.j2", name=target.name, regions=regions(target)
+        ),
         "harness_model.h": harness_model_header(model, model_header),
     }
     return _in_folder(generated | _read(_SHARED + _FIRMWARE))
@@ -70,7 +46,7 @@ def harness_model_header(model: str, model_header: str) -> str:
     """The header that binds the harness to a model, given the text of the model's own header."""
     prefix = model.upper()
     return render(
-        "harness_model.h.j2",
+        "firmware/harness_model.h.j2",
         model=model,
         prefix=prefix,
         inputs=_count(model_header, f"{prefix}_INPUT_COUNT"),
@@ -86,7 +62,7 @@ def _count(header: str, macro: str) -> int:
 
 
 def _read(names: tuple[str, ...]) -> dict[str, str]:
-    return {name: read_file(name) for name in names}
+    return {name: read_file(f"firmware/{name}") for name in names}
 
 
 def _in_folder(sources: Mapping[str, str]) -> dict[str, str]:
