@@ -3,7 +3,7 @@
 
 #include "tvm_tiny.h"
 
-/* Layers 00. */
+/* Layer 00. */
 void conv_conv2d_00(
     const int8_t *restrict x,
     const int8_t *restrict weight,

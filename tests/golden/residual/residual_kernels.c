@@ -3,7 +3,7 @@
 
 #include "tvm_tiny.h"
 
-/* Layers 00. */
+/* Layer 00. */
 void residual_add_00(const int8_t *restrict a, const int8_t *restrict b, int8_t *restrict y) {
   for (int32_t i1 = 0; i1 < 3; ++i1) {
     for (int32_t i2 = 0; i2 < 3; ++i2) {
