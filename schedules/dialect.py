@@ -17,6 +17,7 @@ from tvm import ir, relax, tirx
 from tvm.ir import _ffi_api as ir_ffi
 
 from tvm_tiny.errors import UnsupportedError
+from tvm_tiny.schedules.microkernel import MicroKernel
 
 Array = np.ndarray[Any, Any]
 
@@ -70,7 +71,7 @@ class Kernel:
     Parameters of `function` are, in order: the call's run-time tensors, `constants`, `scratch` if
     it has any, the output. `constants` are (name, array) in the layout that the kernel wants, not
     the call's own. `name` is what the C function is called after. `sources` are files of the C
-    runtime that the kernel calls, beside tvm_tiny.h.
+    runtime that the kernel calls, beside tvm_tiny.h, and `microkernels` functions made for it.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Kernel:
     constants: tuple[tuple[str, Array], ...] = ()
     scratch: TensorSpec | None = None
     sources: tuple[str, ...] = ()
+    microkernels: tuple[MicroKernel, ...] = ()
 
 
 @dataclass(frozen=True)

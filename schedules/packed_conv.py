@@ -15,10 +15,10 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import numerics, requantization
+from tvm_tiny.schedules import requantization
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import call
-from tvm_tiny.schedules.requantization import DspEpilogue
+from tvm_tiny.schedules.requantization import Clamp, DspEpilogue
 
 if TYPE_CHECKING:
     from tvm_tiny.schedules.qconv2d import QConv2DAttributes
@@ -100,7 +100,7 @@ def _single(
 ) -> tirx.PrimFunc:
     """One output pixel, as in dense layers."""
     words, channels, tile = depth // 2, output.shape[3], SINGLE_CHANNELS
-    groups, clamp = -(-channels // tile), _Clamp(attrs, channels)
+    groups, clamp = -(-channels // tile), Clamp(attrs, channels)
     half_up = int(attrs.fraction_bits > 0)
     elements, size = data.elements, words + depth // 4
     top, left = -attrs.padding[0], -attrs.padding[1]
@@ -142,7 +142,7 @@ def _pointwise(
     channels, words = output.shape[3], depth // 2
     index, locate = _PixelIndex(output), _Locate(attrs, output)
     pixels, groups = index.pixels, -(-channels // CHANNELS)
-    clamp, half_up = _Clamp(attrs, pixels * channels), int(attrs.fraction_bits > 0)
+    clamp, half_up = Clamp(attrs, pixels * channels), int(attrs.fraction_bits > 0)
 
     @T.prim_func(s_tir=True)
     def conv2d_1x1(
@@ -195,7 +195,7 @@ def _windowed(
     channels, words = output.shape[3], depth // 2
     index, locate = _PixelIndex(output), _Locate(attrs, output)
     pixels, groups = index.pixels, -(-channels // CHANNELS)
-    clamp, half_up = _Clamp(attrs, pixels * channels), int(attrs.fraction_bits > 0)
+    clamp, half_up = Clamp(attrs, pixels * channels), int(attrs.fraction_bits > 0)
 
     @T.prim_func(s_tir=True)
     def conv2d(
@@ -236,20 +236,6 @@ def _windowed(
         T.evaluate(clamp.call(y[0, 0]))
 
     return conv2d
-
-
-@dataclass(frozen=True)
-class _Clamp:
-    """What is left to clamp when the micro-kernels have saturated to int8."""
-
-    attrs: QConv2DAttributes
-    count: int
-
-    def call(self, first: tirx.Expr) -> tirx.Expr:
-        low, high = self.attrs.clamp_min, self.attrs.clamp_max
-        if (low, high) == (numerics.INT8_MIN, numerics.INT8_MAX):
-            return T.int32(0)
-        return call("tiny_clamp_bytes", first, self.count, low, high)
 
 
 @dataclass(frozen=True)

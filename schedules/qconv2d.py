@@ -13,7 +13,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import packed_conv, requantization
+from tvm_tiny.schedules import packed_conv, pair_conv, requantization
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -222,6 +222,23 @@ def packed_kernel(
     return packed_conv.kernel(attrs, data, output, weight, bias, epilogue)
 
 
+def pair_kernel(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel | None:
+    """The kernel of pair_conv.py for layers of more than a pixel."""
+    taps = weight.reshape(len(weight), -1)
+    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    output = infer(attrs, data, weight)
+    if is_wide or attrs.groups != 1 or output.shape[1] * output.shape[2] == 1:
+        return None
+    return pair_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
+
+
 QCONV2D = define(
     Operator(
         "tiny.qconv2d",
@@ -230,6 +247,9 @@ QCONV2D = define(
         meaning,
         kernel,
         macs,
-        (Variant("packed", frozenset({"dsp"}), packed_kernel),),
+        (
+            Variant("pairs", frozenset({"dsp"}), pair_kernel),
+            Variant("packed", frozenset({"dsp"}), packed_kernel),
+        ),
     )
 )

@@ -17,6 +17,7 @@ from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import numerics
 from tvm_tiny.schedules.dialect import Array, Attributes
 from tvm_tiny.schedules.elementwise import clamp
+from tvm_tiny.schedules.microkernel import call
 
 SMALLEST_SHIFT = -23  # zero_point << 23, a rounding half and a product below 2^30 fit a word
 CHANNEL_TILE = 4  # output channels that share each loaded activation
@@ -157,6 +158,21 @@ class Epilogue:
         shift = int(shifts[0]) if is_common else T.Cast("int32", table[channel])
         name = name if np.all(self.shift <= 0) else f"{name}_any"
         return T.call_extern("int32", name, acc, multiplier, shift)
+
+
+@dataclass(frozen=True)
+class Clamp:
+    """What is left to clamp of `count` outputs that micro-kernels have saturated to int8."""
+
+    attrs: RequantizeAttributes
+    count: int
+
+    def call(self, first: tirx.Expr) -> tirx.Expr:
+        """TIR of it; `first` is the first output."""
+        low, high = self.attrs.clamp_min, self.attrs.clamp_max
+        if (low, high) == (numerics.INT8_MIN, numerics.INT8_MAX):
+            return T.int32(0)
+        return call("tiny_clamp_bytes", first, self.count, low, high)
 
 
 @dataclass(frozen=True)

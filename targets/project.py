@@ -168,4 +168,4 @@ def _board_values(target: Target) -> dict[str, object]:
 
 
 def _is_source(path: str) -> bool:
-    return PurePosixPath(path).suffix == ".c"
+    return PurePosixPath(path).suffix in (".c", ".S")

@@ -20,6 +20,7 @@ import numpy as np
 from tvm_tiny.codegen.c_printer import CPrinter, c_type
 from tvm_tiny.codegen.lower_kernel import lower_kernel
 from tvm_tiny.schedules.dialect import Kernel, TensorSpec
+from tvm_tiny.schedules.microkernel import MicroKernel
 from tvm_tiny.targets.toolchain import find_host_compiler
 
 Array = np.ndarray[Any, Any]
@@ -143,10 +144,18 @@ def _numbers(*values: int) -> bytes:
 
 def build(jobs: Mapping[str, Job], folder: Path) -> Library:
     """Compile kernels with one call of the compiler."""
-    parts = [kernel_source(job.kernel, number) for number, job in enumerate(jobs.values())]
+    made = {f.name: f for job in jobs.values() for f in job.kernel.microkernels}
+    parts = [microkernel_source(function) for function in made.values()]
+    parts += [kernel_source(job.kernel, number) for number, job in enumerate(jobs.values())]
     runtime = {source for job in jobs.values() for source in job.kernel.sources}
-    program = compile_functions("\n".join(parts), len(parts), folder, sorted(runtime))
+    program = compile_functions("\n".join(parts), len(jobs), folder, sorted(runtime))
     return Library(program, jobs)
+
+
+def microkernel_source(function: MicroKernel) -> str:
+    """Return the plain C of a function that is made for a layer."""
+    body = "\n".join(function.plain)
+    return f"static void {function.name}({function.parameters}) {{\n{body}\n}}\n"
 
 
 def kernel_source(kernel: Kernel, number: int) -> str:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from tvm import ir, tirx
@@ -58,6 +59,7 @@ C_TYPES = {
     "uint32": "uint32_t",
     "float32": "float",
 }
+NO_SYMBOLS: Mapping[str, str] = MappingProxyType({})
 INDENT = "  "
 WIDTH = 100
 
@@ -70,9 +72,13 @@ def c_type(dtype: object) -> str:
 class CPrinter:
     """Prints one lowered PrimFunc; `names` maps its parameters to C names."""
 
-    def __init__(self, function: tirx.PrimFunc) -> None:
-        """Take the parameters' own names; shadowed loop variables get a number."""
+    def __init__(self, function: tirx.PrimFunc, symbols: Mapping[str, str] = NO_SYMBOLS) -> None:
+        """Take the parameters' own names; shadowed loop variables get a number.
+
+        `symbols` gives the C names of called functions that differ from those in TIR.
+        """
         self.function = function
+        self.symbols = symbols
         self.names: dict[Any, str] = {}
         self.taken: set[str] = set()
         self.scalars: set[str] = set()  # buffers of one element, printed as plain variables
@@ -263,7 +269,8 @@ class CPrinter:
             return self._choice(*node.args)
         if name in ("tirx.call_extern", "tirx.call_pure_extern"):
             arguments = ", ".join(self._expr(a) for a in node.args[1:])
-            return f"{node.args[0].value}({arguments})", ATOM
+            callee = str(node.args[0].value)
+            return f"{self.symbols.get(callee, callee)}({arguments})", ATOM
         raise CompileError(f"no C for TIR call {name}", where=str(node)[:200])
 
     def _address(self, load: Any) -> tuple[str, int]:

@@ -14,6 +14,7 @@ from tvm_tiny.codegen.identifiers import c_comment, c_string, identifier
 from tvm_tiny.codegen.lower_kernel import lower_kernel
 from tvm_tiny.relay_passes.plan_arena import ALIGNMENT, ArenaPlan
 from tvm_tiny.relay_passes.program import Layer, Port, Program, Tensor, unique
+from tvm_tiny.schedules.microkernel import MicroKernel, indent
 from tvm_tiny.version import VERSION
 
 Array = np.ndarray[Any, Any]
@@ -72,6 +73,11 @@ class _Generator:
         self.tensors = {tensor.name: tensor for tensor in program.tensors}
         self.constants: dict[tuple[str, bytes], Constant] = {}
         self.kernels: dict[str, KernelText] = {}
+        self.microkernels = {
+            function.name: function
+            for layer in program.layers
+            for function in layer.kernel.microkernels
+        }
         self.labels = self._labels()
 
     def run(self) -> GeneratedCode:
@@ -96,7 +102,9 @@ class _Generator:
         runtime = files("tvm_tiny").joinpath("runtime")
         used = {source for layer in self.program.layers for source in layer.kernel.sources}
         context["headers"] = [source for source in sorted(used) if source.endswith(".h")]
-        sources = {f"{self.name}{suffix}": _render(template, context) for suffix, template in FILES}
+        context["microkernels"] = [self._microkernel(f) for f in self.microkernels.values()]
+        templates = FILES + (MICROKERNEL_FILES if self.microkernels else ())
+        sources = {f"{self.name}{suffix}": _render(name, context) for suffix, name in templates}
         for source in ("tvm_tiny.h", *sorted(used)):
             sources[source] = runtime.joinpath(source).read_text()
         symbols = tuple(layer.symbol for layer in layers)
@@ -166,8 +174,9 @@ class _Generator:
     def _kernel(self, number: str, layer: Layer) -> KernelText:
         """The kernel's text; equal texts are one function."""
         lowered = lower_kernel(layer.kernel.function)
+        symbols = {name: f"{self.name}_{name}" for name in self.microkernels}
         used = CPrinter(lowered).used_parameters()
-        printer = CPrinter(lowered)
+        printer = CPrinter(lowered, symbols)
         body = "\n".join(printer.body())
         key = printer.signature("", used) + body
         if key not in self.kernels:
@@ -175,6 +184,15 @@ class _Generator:
             text = KernelText(symbol, printer.signature(symbol, used), body, used)
             self.kernels[key] = text
         return self.kernels[key]
+
+    def _microkernel(self, function: MicroKernel) -> dict[str, str]:
+        return {
+            "symbol": f"{self.name}_{function.name}",
+            "parameters": function.parameters,
+            "summary": function.summary,
+            "assembly": "\n".join(indent(function.assembly)),
+            "plain": "\n".join(f"  {line}" for line in function.plain),
+        }
 
     def _constant(self, label: str, values: Array) -> str:
         ctype = c_type(values.dtype)
@@ -198,6 +216,11 @@ FILES = (
     ("_kernels.c", "kernels.c.j2"),
     ("_weights.h", "weights.h.j2"),
     ("_weights.c", "weights.c.j2"),
+)
+MICROKERNEL_FILES = (
+    ("_microkernels.h", "microkernels.h.j2"),
+    ("_microkernels.c", "microkernels.c.j2"),
+    ("_microkernels.S", "microkernels.S.j2"),
 )
 ENVIRONMENT = jinja2.Environment(
     loader=jinja2.PackageLoader("tvm_tiny.codegen"),

@@ -31,6 +31,13 @@ static inline int32_t tiny_clamp(int32_t value, int32_t low, int32_t high) {
   return tiny_min(tiny_max(value, low), high);
 }
 
+/* Clamp values in place, for layers whose range is less than int8's. */
+static inline void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high) {
+  for (const int8_t *end = values + count; values < end; ++values) {
+    *values = (int8_t)tiny_clamp(*values, low, high);
+  }
+}
+
 /* (2ab + 2^31) >> 32: gemmlowp's SaturatingRoundingDoublingHighMul, a = b = INT32_MIN aside. */
 static inline int32_t tiny_high_mul(int32_t a, int32_t b) {
   return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
@@ -99,6 +106,14 @@ static inline int32_t tiny_scale_any(int32_t doubled, int32_t multiplier, int32_
 static inline int32_t tiny_scale_half_up(int32_t doubled, int32_t multiplier, int32_t offset,
                                          int32_t shift) {
   return (tiny_high_mul_doubled(doubled, multiplier) + offset) >> shift;
+}
+
+/* scaled * multiplier * 2^-(32 + shift), floored once: exact where all roundings are halves up, with
+ * all their halves in `offset`.
+ */
+static inline int32_t tiny_scale_floored(int32_t scaled, int32_t multiplier, int32_t offset,
+                                         int32_t shift) {
+  return ((int32_t)(((int64_t)scaled * multiplier) >> 32) + offset) >> shift;
 }
 
 /* As above for |acc| < 2^31. */

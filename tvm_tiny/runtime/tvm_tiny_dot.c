@@ -109,12 +109,6 @@ void tiny_expand_window(const int8_t *image, const int32_t *window, int32_t row,
   }
 }
 
-void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high) {
-  for (const int8_t *end = values + count; values < end; ++values) {
-    *values = (int8_t)tiny_clamp(*values, low, high);
-  }
-}
-
 #if TINY_HAS_DSP
 
 /* The functions below are all assembly, and compilers do not see them use their arguments: all

@@ -58,7 +58,4 @@ void tiny_conv_two_pixels(const int32_t *pixels, const int32_t *weights, int32_t
 void tiny_conv_one_pixel(const int32_t *pixel, const int32_t *weights, int32_t pairs,
                          const int32_t *params, int8_t *y, int32_t channels, int32_t half_up);
 
-/* Clamp values in place, for layers whose range is less than int8's. */
-void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high);
-
 #endif /* TVM_TINY_DOT_H */

@@ -1,0 +1,160 @@
+"""The inner loop of convolutions on pairs: a tile of up to four pixels x two output channels.
+
+All of a tile's sums stay in registers: four pixels and two channels take eight, operands four, and
+two pointers the rest. A pair of channels is a stream that is read front to back: two biases, the
+words of both channels pair by pair, then the parameters of the scaling (see scaling.py). The first
+multiply adds the bias instead of the sum, so that no sum has to be set before.
+"""
+
+from __future__ import annotations
+
+from tvm_tiny.schedules.microkernel import MicroKernel, Registers
+from tvm_tiny.schedules.scaling import Floored, Scaling, Signed
+
+PIXELS, CHANNELS = 4, 2
+UNROLLED_PAIRS = 16  # more are a loop of so many
+
+SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
+
+
+def tile_microkernel(pairs: int, pixels: int, channels: int, scaling: Scaling) -> MicroKernel:
+    """`pixels` x all `channels` outputs (of NHWC tensors) from expanded windows."""
+    signed = isinstance(scaling, Signed)
+    plain = (
+        f"tiny_pair_tile(words, stream, y, {pixels}, {pairs}, {channels}, "
+        f"{scaling.shift}, {int(signed)});",
+    )
+    return MicroKernel(
+        f"tile_{pixels}px_{pairs}pairs_{channels}ch_{scaling.name}",
+        "const int32_t *words, const int32_t *stream, int8_t *y",
+        f"{pixels} pixels x {channels} channels from {pairs} pairs each.",
+        _Tile(pairs, pixels, channels, scaling).assembly(),
+        plain,
+    )
+
+
+class _Tile:
+    def __init__(self, pairs: int, pixels: int, channels: int, scaling: Scaling) -> None:
+        self.pairs, self.pixels, self.channels, self.scaling = pairs, pixels, channels, scaling
+        self.registers = Registers(
+            words="r0",
+            stream="r1",
+            x0="r2",
+            x1="r3",
+            w0="r12",
+            w1="lr",
+            **dict(zip(self._sums(), SUM_REGISTERS, strict=False)),
+            # behind the loop, where operands are dead
+            y="r0",
+            multiplier="r2",
+            offset="r3",
+            multiplier1="r12",
+            offset1="lr",
+            shift="r12",
+            spare="lr",
+        )
+
+    def _sums(self) -> list[str]:
+        return [_sum(p, c) for p in range(PIXELS) for c in range(CHANNELS)]
+
+    def assembly(self) -> tuple[str, ...]:
+        whole, last = divmod(self.channels, CHANNELS)
+        # on the stack: words, y, and the end of the whole pairs of channels
+        body = [
+            f"push {{r0, r2, {', '.join(SUM_REGISTERS)}, lr}}",
+        ]
+        if whole > 1:
+            body += [*_constant("r3", whole * self._stream_bytes()), "add r3, stream, r3"]
+            body += ["push {r3}", "0:"]
+        else:
+            body += ["push {r3}"]
+        if whole:
+            body += [*self._sums_of(CHANNELS), *self._finish(CHANNELS)]
+        if whole > 1 or (whole and last):
+            body += ["ldr words, [sp, #4]"]
+        if whole > 1:
+            body += ["ldr x0, [sp]", "cmp stream, x0", "bne 0b"]
+        if last:
+            body += [*self._sums_of(1), *self._finish(1)]
+        body += ["add sp, #12", f"pop {{{', '.join(SUM_REGISTERS)}, pc}}"]
+        return self.registers.wrap(body)
+
+    def _stream_bytes(self) -> int:
+        return 4 * CHANNELS * (1 + self.pairs + len(self.scaling.columns))
+
+    def _sums_of(self, channels: int) -> list[str]:
+        """All products of a pair of channels, or of the first of one."""
+        peeled = (self.pairs - 1) % UNROLLED_PAIRS + 1
+        last = _sum(self.pixels - 1, 0), _sum(self.pixels - 1, 1)
+        lines = [f"ldrd {last[0]}, {last[1]}, [stream], #8"]
+        for pair in range(peeled):
+            lines += self._pair(channels, first=pair == 0)
+        if self.pairs > peeled:
+            lines += ["1:"]
+            for _ in range(UNROLLED_PAIRS):
+                lines += self._pair(channels, first=False)
+            lines += self._until_end(peeled)
+        return lines
+
+    def _until_end(self, peeled: int) -> list[str]:
+        pair_bytes = 4 * self.pixels
+        if self.pairs - peeled == UNROLLED_PAIRS:
+            return []
+        return [
+            "ldr x0, [sp, #4]",
+            *_add_constant("x0", "x0", self.pairs * pair_bytes),
+            "cmp words, x0",
+            "bne 1b",
+        ]
+
+    def _pair(self, channels: int, first: bool) -> list[str]:
+        lines = ["ldrd w0, w1, [stream], #8"]
+        for p in range(0, self.pixels, 2):
+            is_two = p + 1 < self.pixels
+            lines += ["ldrd x0, x1, [words], #8" if is_two else "ldr x0, [words], #4"]
+            for i in range(2 if is_two else 1):
+                for c in range(channels):
+                    total = _sum(p + i, c)
+                    start = _sum(self.pixels - 1, c) if first else total
+                    lines += [f"smlad {total}, x{i}, w{c}, {start}"]
+        return lines
+
+    def _finish(self, channels: int) -> list[str]:
+        """Scale, narrow and store; `y` moves on by the channels."""
+        lines = ["ldr y, [sp, #8]"]
+        if isinstance(self.scaling, Floored):
+            lines += ["ldmia stream!, {multiplier, offset, multiplier1, offset1}"]
+        for c in range(channels):
+            names = ["multiplier", "offset", "shift"][: len(self.scaling.columns)]
+            if isinstance(self.scaling, Signed):
+                lines += [f"ldmia stream!, {{{', '.join(names)}}}"]
+            for p in range(self.pixels):
+                lines += self._scaled(p, c)
+        # the first store moved y on already
+        return [*lines, "str y, [sp, #8]"]
+
+    def _scaled(self, pixel: int, channel: int) -> list[str]:
+        total = _sum(pixel, channel)
+        lines = self.scaling.assembly(total)
+        if isinstance(self.scaling, Floored) and channel:
+            lines = [line.replace("multiplier", "multiplier1") for line in lines]
+            lines = [line.replace("offset", "offset1") for line in lines]
+        if pixel == channel == 0:
+            return [*lines, f"strb {total}, [y], #{CHANNELS}"]
+        return [*lines, f"strb {total}, [y, #{pixel * self.channels + channel - CHANNELS}]"]
+
+
+def _sum(pixel: int, channel: int) -> str:
+    return f"sum{pixel}{'ab'[channel]}"
+
+
+def _constant(register: str, value: int) -> list[str]:
+    low = [f"movw {register}, #{value & 0xFFFF}"]
+    return low + ([f"movt {register}, #{value >> 16}"] if value >> 16 else [])
+
+
+def _add_constant(target: str, source: str, value: int) -> list[str]:
+    """An addition whose constant may exceed the 4095 that an instruction holds."""
+    if value <= 4095:
+        return [f"addw {target}, {source}, #{value}"]
+    return [f"addw {target}, {source}, #{value & 0xFFF}", f"add {target}, #{value & ~0xFFF}"]

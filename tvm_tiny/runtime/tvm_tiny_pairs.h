@@ -1,0 +1,40 @@
+/* Convolutions on pairs of 16-bit halves: what their layers share. */
+#ifndef TVM_TINY_PAIRS_H
+#define TVM_TINY_PAIRS_H
+
+#include <stdint.h>
+
+/* Fields of a patch table: the image, the part that a tile of windows covers, and its fill. */
+enum {
+  TINY_PATCH_IMAGE_HEIGHT,
+  TINY_PATCH_IMAGE_WIDTH,
+  TINY_PATCH_CHANNELS,
+  TINY_PATCH_ROWS,
+  TINY_PATCH_ROW_STEP, /* dilation: rows of the image from one row of the patch to the next */
+  TINY_PATCH_COLUMNS,
+  TINY_PATCH_ZERO_POINT
+};
+
+/* Copy the part of an image that begins at (row, column); what lies outside is the zero point. */
+void tiny_copy_patch(const int8_t *image, const int32_t *table, int32_t row, int32_t column,
+                     void *patch);
+
+/* What the functions made for a layer compute, for machines that have no DSP instructions.
+ *
+ * tiny_expand_windows: `rows` rows, `pitch` bytes apart, of `runs` runs of `length` bytes each, the
+ * runs `run_step` bytes apart and the windows of neighbours `pixel_step`. Four bytes become the
+ * words (0, 2) and (1, 3), the rest of a run (0), (0, 1), or (0, 2) and (1); words of the pixels
+ * alternate.
+ */
+void tiny_expand_windows(const void *bytes, int32_t pitch, int32_t *words, int32_t pixels,
+                         int32_t rows, int32_t runs, int32_t length, int32_t run_step,
+                         int32_t pixel_step);
+
+/* Pixels x channels from expanded windows. For two channels at a time, `stream` holds their scaled
+ * biases, their words pair by pair, and their scaling: multiplier, offset, and the shift where
+ * `shift` is zero. Scaling follows tiny_scale if `is_signed`, else tiny_scale_floored.
+ */
+void tiny_pair_tile(const int32_t *words, const int32_t *stream, int8_t *y, int32_t pixels,
+                    int32_t pairs, int32_t channels, int32_t shift, int32_t is_signed);
+
+#endif /* TVM_TINY_PAIRS_H */
