@@ -42,7 +42,9 @@ def kernel(
     """The kernel for any window, stride and padding; None where its arithmetic does not fit."""
     folded = requantization.fold_zero_point(bias, weight, attrs)
     flat = weight.reshape(len(weight), -1)
-    layer = scaling.Layer(attrs, flat, folded, _reach(flat, bias, attrs), multiplier, -shift)
+    layer = scaling.Layer(
+        attrs, flat, folded, requantization.reach(flat, folded, attrs), multiplier, -shift
+    )
     form = scaling.choose(layer)
     geometry = _Geometry(attrs, data, output, weight.shape[1:])
     if form is None or not geometry.is_reachable:
@@ -60,19 +62,12 @@ def kernel(
     )
 
 
-def _reach(weight: Array, bias: Array, attrs: QConv2DAttributes) -> Array:
-    """Largest magnitude of each channel's sum."""
-    zero_point = attrs.input_zero_point
-    largest = max(127 - zero_point, zero_point + 128)
-    return np.abs(weight.astype(np.int64)).sum(axis=1) * largest + np.abs(bias.astype(np.int64))
-
-
 def pack_stream(layer: scaling.Layer, form: scaling.Scaling, order: Array) -> Array:
     """What a tile reads, two channels at a time: see runtime/tvm_tiny_pairs.h."""
     scaled = layer.weight.astype(np.int64) << form.scale[:, None]
     halves = np.where(order < 0, 0, scaled[:, order])  # (channels, pairs, 2)
     words = (halves[..., 0] & 0xFFFF) | ((halves[..., 1] & 0xFFFF) << 16)
-    bias = layer.bias.astype(np.int64) << form.scale
+    bias = layer.bias.astype(np.int64) << form.bias_scale
     columns = np.stack(form.columns, axis=1)
     bias, words, columns = (
         requantization.pad_channels(values, CHANNELS) for values in (bias, words, columns)

@@ -9,7 +9,7 @@ multiply adds the bias instead of the sum, so that no sum has to be set before.
 from __future__ import annotations
 
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
-from tvm_tiny.schedules.scaling import Floored, Scaling, Signed
+from tvm_tiny.schedules.scaling import Floored, Scaling
 
 PIXELS, CHANNELS = 4, 2
 UNROLLED_PAIRS = 16  # more are a loop of so many
@@ -19,10 +19,9 @@ SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 
 def tile_microkernel(pairs: int, pixels: int, channels: int, scaling: Scaling) -> MicroKernel:
     """`pixels` x all `channels` outputs (of NHWC tensors) from expanded windows."""
-    signed = isinstance(scaling, Signed)
     plain = (
         f"tiny_pair_tile(words, stream, y, {pixels}, {pairs}, {channels}, "
-        f"{scaling.shift}, {int(signed)});",
+        f"{scaling.shift}, {scaling.plain});",
     )
     return MicroKernel(
         f"tile_{pixels}px_{pairs}pairs_{channels}ch_{scaling.name}",
@@ -126,7 +125,7 @@ class _Tile:
             lines += ["ldmia stream!, {multiplier, offset, multiplier1, offset1}"]
         for c in range(channels):
             names = ["multiplier", "offset", "shift"][: len(self.scaling.columns)]
-            if isinstance(self.scaling, Signed):
+            if not isinstance(self.scaling, Floored):
                 lines += [f"ldmia stream!, {{{', '.join(names)}}}"]
             for p in range(self.pixels):
                 lines += self._scaled(p, c)

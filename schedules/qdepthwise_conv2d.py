@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import plane_depthwise, requantization
+from tvm_tiny.schedules import depthwise_planes, plane_depthwise, requantization
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -147,6 +147,23 @@ def plane_kernel(
     return plane_depthwise.kernel(attrs, data, output, weight, bias, epilogue)
 
 
+def fast_kernel(
+    attrs: QDepthwiseConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel | None:
+    """The kernel of depthwise_planes.py."""
+    taps = weight.reshape(-1, weight.shape[2]).T
+    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    if is_wide:
+        return None
+    output = infer(attrs, data, weight)
+    return depthwise_planes.kernel(attrs, data, output, weight, bias, multiplier, shift)
+
+
 QDEPTHWISE_CONV2D = define(
     Operator(
         "tiny.qdepthwise_conv2d",
@@ -155,6 +172,9 @@ QDEPTHWISE_CONV2D = define(
         meaning,
         kernel,
         macs,
-        (Variant("plane", frozenset({"dsp"}), plane_kernel),),
+        (
+            Variant("planes", frozenset({"dsp"}), fast_kernel),
+            Variant("plane", frozenset({"dsp"}), plane_kernel),
+        ),
     )
 )

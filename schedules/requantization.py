@@ -119,6 +119,15 @@ def fold_zero_point(bias: Array, taps: Array, attrs: RequantizeAttributes) -> Ar
     return total(-attrs.input_zero_point * weights, bias, attrs).astype(np.int32)
 
 
+def reach(taps: Array, folded: Array, attrs: RequantizeAttributes) -> Array:
+    """Largest magnitude of each channel's sum; taps (channels, taps), bias with zero point folded in.
+
+    Raw activations lie in [-128, 127], whatever the zero point.
+    """
+    products = np.abs(taps.astype(np.int64)).sum(axis=1) << 7
+    return (products << attrs.fraction_bits) + np.abs(folded.astype(np.int64))
+
+
 @dataclass(frozen=True)
 class Epilogue:
     """TIR of `apply`: what a kernel does with each finished accumulator."""

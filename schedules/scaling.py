@@ -9,9 +9,9 @@ Floored, where nothing below the zero point can be told apart (a fused ReLU): al
     With acc' = acc * 2^(k + 1), k = E - e >= 1, the result is floor((SMMLA(acc', M) + C) / 2^E),
     C = 2^(k - 1) + 2^(E - 1) + (zero point << E). E is the same for all channels: their own shifts
     go into the weights. Channels that shift further lose bits of M, where that changes nothing.
-Signed, for all others: SMMLAR rounds to x, and halves of negative numbers go down by one unit of x,
+Rounded, for all others: SMMLAR rounds to x, and halves of negative numbers go down by one unit of x,
     which is what acc >> 31 adds: floor((SMMLAR(2acc, M) + (acc >> 31) + C) / 2^e) with
-    C = 2^(e - 1) + (zero point << e), e >= 1.
+    C = 2^(e - 1) + (zero point << e), e >= 1. Sources that round once, halves up, leave the sign out.
 
 tests/schedules/test_scaling.py compares both with the double rounding.
 """
@@ -35,7 +35,8 @@ LARGEST_WEIGHT = 1 << 15  # of 16-bit lanes
 class Layer:
     """What a form is chosen from: weights (channels, taps) and requantisation of each channel.
 
-    `bias` has the zero point folded in, `reach` is the largest magnitude of each sum.
+    `bias` has the zero point folded in, `reach` is the largest magnitude of each sum with its bias,
+    in the bias's units.
     """
 
     attrs: RequantizeAttributes
@@ -50,7 +51,7 @@ class Layer:
 class Floored:
     """One shift for all channels; no sign."""
 
-    scale: Array  # bits by which weights and biases are shifted to the left
+    scale: Array  # bits by which weights are shifted to the left
     multiplier: Array
     offset: Array
     shift: int
@@ -68,19 +69,35 @@ class Floored:
         ]
 
     @property
+    def bias_scale(self) -> Array:
+        """Bits by which biases are shifted to the left."""
+        return self.scale
+
+    @property
     def name(self) -> str:
         """Part of the names of micro-kernels that end with this form."""
         return f"floored{self.shift}"
 
+    @property
+    def plain(self) -> str:
+        """The C function that computes the same."""
+        return "tiny_scale_floored"
+
 
 @dataclass(frozen=True)
-class Signed:
-    """A shift for each channel, or one that all share."""
+class Rounded:
+    """A shift for each channel, or one that all share; `has_sign` says whether negatives matter."""
 
     scale: Array
     multiplier: Array
     offset: Array
     shifts: Array
+    has_sign: bool
+
+    @property
+    def bias_scale(self) -> Array:
+        """As above: biases with fraction bits are scaled already but for the doubling."""
+        return np.ones_like(self.scale)
 
     @property
     def shift(self) -> int:
@@ -98,6 +115,8 @@ class Signed:
         end = [f"ssat {total}, #8, {total}, asr #{self.shift}"]
         if not self.shift:
             end = [f"asr {total}, {total}, shift", f"ssat {total}, #8, {total}"]
+        if not self.has_sign:
+            return [f"smmlar {total}, {total}, multiplier, offset", *end]
         return [
             f"add spare, offset, {total}, asr #31",
             f"smmlar {total}, {total}, multiplier, spare",
@@ -107,32 +126,39 @@ class Signed:
     @property
     def name(self) -> str:
         """As above."""
-        return f"signed{self.shift or ''}"
+        return f"{'signed' if self.has_sign else 'rounded'}{self.shift or ''}"
+
+    @property
+    def plain(self) -> str:
+        """As above."""
+        return "tiny_scale" if self.has_sign else "tiny_scale_half_up"
 
 
-Scaling = Floored | Signed
+Scaling = Floored | Rounded
 
 
 def choose(layer: Layer) -> Scaling | None:
     """The cheapest form that is exact for a layer whose weights become 16-bit lanes, or None."""
     attrs = layer.attrs
-    if attrs.fraction_bits or np.any(layer.reach >= 1 << 30):
-        return None
-    if attrs.clamp_min >= attrs.output_zero_point:
+    if not attrs.fraction_bits and attrs.clamp_min >= attrs.output_zero_point:
         for shift in range(min(int(layer.shift.max()) + 1, LARGEST_SHIFT), 1, -1):
             form = _floored(layer, shift)
             if form is not None:
                 return form
-    return _signed(layer)
+    return rounded(layer)
 
 
-def _signed(layer: Layer) -> Signed | None:
-    if np.any(layer.shift < 1) or np.any(layer.shift > LARGEST_SHIFT):
+def rounded(layer: Layer) -> Rounded | None:
+    """The form that scales all weights alike, or None where it is not exact."""
+    attrs, shift = layer.attrs, layer.shift.astype(np.int64)
+    has_sign = not attrs.fraction_bits and attrs.clamp_min < attrs.output_zero_point
+    in_range = np.all(shift >= int(has_sign)) and np.all(shift <= LARGEST_SHIFT)
+    if not in_range or np.any(layer.reach >= 1 << 30):
         return None
     one = np.ones(len(layer.bias), np.int64)
-    shift = layer.shift.astype(np.int64)
-    offset = (one << (shift - 1)) + (layer.attrs.output_zero_point << shift)
-    return Signed(one, layer.multiplier.astype(np.int64), offset, shift)
+    offset = (one << shift >> 1) + (attrs.output_zero_point << shift)
+    scale = one + attrs.fraction_bits
+    return Rounded(scale, layer.multiplier.astype(np.int64), offset, shift, has_sign)
 
 
 def _floored(layer: Layer, common: int) -> Floored | None:

@@ -76,14 +76,8 @@ void tiny_expand_windows(const void *bytes, int32_t pitch, int32_t *words, int32
   }
 }
 
-static int32_t scaled(int32_t sum, const int32_t *scaling, int32_t shift, int32_t is_signed) {
-  const int32_t own = shift > 0 ? shift : scaling[2];
-  return is_signed ? tiny_scale(sum, scaling[0], scaling[1], own)
-                   : tiny_scale_floored(sum, scaling[0], scaling[1], own);
-}
-
 void tiny_pair_tile(const int32_t *words, const int32_t *stream, int8_t *y, int32_t pixels,
-                    int32_t pairs, int32_t channels, int32_t shift, int32_t is_signed) {
+                    int32_t pairs, int32_t channels, int32_t shift, tiny_scaling *scale) {
   const int32_t columns = shift > 0 ? 2 : 3;
   for (int32_t c = 0; c < channels; ++c) {
     const int32_t *scaling = stream + 2 + 2 * pairs + c % 2 * columns;
@@ -92,8 +86,9 @@ void tiny_pair_tile(const int32_t *words, const int32_t *stream, int8_t *y, int3
       for (int32_t k = 0; k < pairs; ++k) {
         sum = tiny_dual_mac(words[k * pixels + p], stream[2 + 2 * k + c % 2], sum);
       }
+      const int32_t own = shift > 0 ? shift : scaling[2];
       y[p * channels + c] =
-          (int8_t)tiny_saturate_int8(scaled(sum, scaling, shift, is_signed));
+          (int8_t)tiny_saturate_int8(scale(sum, scaling[0], scaling[1], own));
     }
     if (c % 2 == 1) {
       stream += 2 + 2 * pairs + 2 * columns;

@@ -31,10 +31,12 @@ void tiny_expand_windows(const void *bytes, int32_t pitch, int32_t *words, int32
                          int32_t pixel_step);
 
 /* Pixels x channels from expanded windows. For two channels at a time, `stream` holds their scaled
- * biases, their words pair by pair, and their scaling: multiplier, offset, and the shift where
- * `shift` is zero. Scaling follows tiny_scale if `is_signed`, else tiny_scale_floored.
+ * biases, their words pair by pair, and the parameters of `scale`: multiplier, offset, and the shift
+ * where `shift` is zero.
  */
+typedef int32_t tiny_scaling(int32_t sum, int32_t multiplier, int32_t offset, int32_t shift);
+
 void tiny_pair_tile(const int32_t *words, const int32_t *stream, int8_t *y, int32_t pixels,
-                    int32_t pairs, int32_t channels, int32_t shift, int32_t is_signed);
+                    int32_t pairs, int32_t channels, int32_t shift, tiny_scaling *scale);
 
 #endif /* TVM_TINY_PAIRS_H */

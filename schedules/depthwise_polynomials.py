@@ -1,0 +1,195 @@
+"""Depthwise convolutions by multiplying polynomials: four products for one SMLAL.
+
+With B = 2^21, a word of two neighbours x0 + x1 B times a word of two taps w1 + w0 B is
+    x0 w1 + (x0 w0 + x1 w1) B + x1 w0 B^2.
+Summed over all taps of a row of words and all rows, the middle coefficient is the output at the even
+column where the words begin; the high one plus the low one of the next word's sum is the output
+between them. All three stay below 2^20 (below 2^19 at the ends), which is proven from the weights:
+sums start with those limits, so that no coefficient is negative and none borrows from the next.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tvm_tiny.schedules.depthwise_pairs import (
+    PARAMETERS,
+    SUMS,
+    Outputs,
+    copy_table,
+    load_weights,
+)
+from tvm_tiny.schedules.dialect import Array
+from tvm_tiny.schedules.microkernel import MicroKernel, Registers
+from tvm_tiny.schedules.planes import FIELD_BITS, add
+
+END, MIDDLE = 1 << 19, 1 << 20  # what coefficients start with
+START = END + (MIDDLE << FIELD_BITS) + (END << 2 * FIELD_BITS)
+TILE = 4  # sums of two registers
+LARGEST_ACTIVATION = 128
+
+
+def fits(weight: Array) -> bool:
+    """Whether no coefficient leaves its field, for any input; weights (rows, columns, channels)."""
+    magnitude = np.abs(weight.astype(np.int64)) * LARGEST_ACTIVATION
+    ends = [magnitude[:, parity::2].sum(axis=(0, 1)).max(initial=0) for parity in (0, 1)]
+    return max(ends) < END and magnitude.sum(axis=(0, 1)).max(initial=0) < MIDDLE
+
+
+def pack_weights(weight: Array) -> Array:
+    """(rows, columns, channels) int8 to (channels, rows x words) int32: w1 + w0 B of every two."""
+    rows, columns, channels = weight.shape
+    padded = np.pad(weight.astype(np.int64), ((0, 0), (0, columns % 2), (0, 0)))
+    words = padded[:, 1::2] + (padded[:, 0::2] << FIELD_BITS)
+    return words.reshape(-1, channels).T
+
+
+def stride_one(outputs: Outputs, rows: int, words: int) -> MicroKernel:
+    """rows x (2 words) taps at a horizontal stride of one. The table: weights, bias, scaling.
+
+    The bias is doubled and less the middle coefficient's start; see Rounded for the scaling.
+    """
+    o = outputs
+    doubling = int(o.scaling.scale[0])
+    plain = (
+        f"tiny_depthwise_polynomials(plane, table, y, {o.height}, {o.width}, {o.step}, "
+        f"{o.row_bytes // 4}, {o.tap_bytes // 4},",
+        f"    {rows}, {words}, {doubling}, {o.scaling.shift}, {o.scaling.plain});",
+    )
+    return MicroKernel(
+        f"depthwise_{rows}x{2 * words}_polynomials_{o.name}_{doubling}",
+        PARAMETERS,
+        f"{rows} x {2 * words} taps at stride one: {o.height} x {o.width} outputs.",
+        _StrideOne(outputs, rows, words).assembly(),
+        plain,
+    )
+
+
+class _StrideOne:
+    def __init__(self, outputs: Outputs, rows: int, words: int) -> None:
+        self.outputs, self.rows, self.words = outputs, rows, words
+        self.parameters = 4 * rows * words  # bytes
+        own = self.parameters + 4 * (1 + len(outputs.scaling.columns))
+        own += own % 8
+        self.start, self.y, self.plane, self.carry, self.left, self.tiles = (
+            own + (8 if i else 0) + 4 * max(i - 1, 0) for i in range(6)
+        )
+        self.frame = -(-(self.tiles + 4) // 8) * 8 + 4
+        self.registers = Registers(
+            plane="r0",
+            x="r1",
+            w0="r2",
+            w1="r3",
+            w2="r12",
+            w3="lr",
+            **{f"{half}{i}": SUMS[2 * i + j] for i in range(TILE) for j, half in enumerate(HALVES)},
+            y="r1",
+            bias="r2",
+            multiplier="r3",
+            offset="r12",
+            shift="lr",
+            low="r0",
+            spare="r0",
+        )
+
+    def assembly(self) -> tuple[str, ...]:
+        o = self.outputs
+        words = self.rows * self.words + 1 + len(o.scaling.columns)
+        low, high = START & 0xFFFFFFFF, START >> 32
+        body = ["push {r4-r11, lr}", f"sub sp, #{self.frame}"]
+        body += [f"str r2, [sp, #{self.y}]", f"str plane, [sp, #{self.plane}]", *copy_table(words)]
+        for register, value in (("r2", low), ("r3", high)):
+            body += [f"movw {register}, #{value & 0xFFFF}", f"movt {register}, #{value >> 16}"]
+        body += [f"strd r2, r3, [sp, #{self.start}]", f"mov x, #{o.height}"]
+        body += [f"str x, [sp, #{self.left}]", "0:", *self._row()]
+        body += [f"ldr x, [sp, #{self.left}]", "subs x, #1", f"str x, [sp, #{self.left}]", "bne 0b"]
+        return self.registers.wrap([*body, f"add sp, #{self.frame}", "pop {r4-r11, pc}"])
+
+    def _row(self) -> list[str]:
+        """First tile, a loop of whole ones, and the last, whose last middle may lie outside."""
+        o = self.outputs
+        sums = o.width // 2 + 1
+        first = min(sums, TILE)
+        inner, last = divmod(sums - first, TILE)
+        if inner and not last:
+            inner, last = inner - 1, TILE
+        skip_last = o.width % 2 == 0
+        lines = self._tile(first, is_first=True, skip_last=skip_last and first == sums)
+        if inner:
+            lines += [f"mov x, #{inner}", f"str x, [sp, #{self.tiles}]", "1:"]
+            lines += self._tile(TILE)
+            lines += [f"ldr x, [sp, #{self.tiles}]", "subs x, #1"]
+            lines += [f"str x, [sp, #{self.tiles}]", "bne 1b"]
+        if last:
+            lines += self._tile(last, skip_last=skip_last)
+        lines += add("plane", o.row_bytes - 4 * sums)
+        return [*lines, f"str plane, [sp, #{self.plane}]"]
+
+    def _tile(self, count: int, *, is_first: bool = False, skip_last: bool = False) -> list[str]:
+        o = self.outputs
+        lines = [f"ldrd low{i}, high{i}, [sp, #{self.start}]" for i in range(count)]
+        for row in range(self.rows):
+            lines += load_weights(self.words, 4 * row * self.words)
+            for i in range(count + self.words - 1):
+                lines += [f"ldr x, [plane, #{row * o.tap_bytes + 4 * i}]"]
+                lines += [
+                    f"smlal low{i - t}, high{i - t}, x, w{t}"
+                    for t in range(self.words)
+                    if 0 <= i - t < count
+                ]
+        lines += [f"ldr y, [sp, #{self.y}]", *self._load_parameters()]
+        lines += self._finish(count, is_first, skip_last)
+        lines += [f"str high{count - 1}, [sp, #{self.carry}]", f"str y, [sp, #{self.y}]"]
+        lines += [f"ldr plane, [sp, #{self.plane}]", *add("plane", 4 * count)]
+        return [*lines, f"str plane, [sp, #{self.plane}]"]
+
+    def _load_parameters(self) -> list[str]:
+        names = ["bias", "multiplier", "offset", "shift"][: 1 + len(self.outputs.scaling.columns)]
+        return [f"ldr {name}, [sp, #{self.parameters + 4 * i}]" for i, name in enumerate(names)]
+
+    def _finish(self, count: int, is_first: bool, skip_last: bool) -> list[str]:
+        """Coefficients to outputs: between each sum and the one before, then at its own column."""
+        lines: list[str] = []
+        position = 0
+        for i in range(count):
+            if i or not is_first:
+                before = f"high{i - 1}" if i else f"carry{i}"
+                total = before if i else "low"
+                lines += self._between(i, before, total)
+                lines += self._store(total, position)
+                position += 1
+            if skip_last and i == count - 1:
+                continue
+            lines += [f"lsr low{i}, low{i}, #{FIELD_BITS}", f"bfi low{i}, high{i}, #11, #10"]
+            lines += self._store(f"low{i}", position)
+            position += 1
+        return [*lines, *add("y", position * self.outputs.step)]
+
+    def _between(self, i: int, before: str, total: str) -> list[str]:
+        if i:
+            return [f"ubfx low, low{i}, #0, #{FIELD_BITS}", f"add {total}, low, {before}, lsr #10"]
+        # the sum before is of another tile; `multiplier` is free until it is loaded again
+        return [
+            f"ubfx low, low0, #0, #{FIELD_BITS}",
+            f"ldr multiplier, [sp, #{self.carry}]",
+            "add low, low, multiplier, lsr #10",
+            f"ldr multiplier, [sp, #{self.parameters + 4}]",
+        ]
+
+    def _store(self, total: str, position: int) -> list[str]:
+        scaling, step = self.outputs.scaling, self.outputs.step
+        target = total
+        lines = [f"add {target}, bias, {total}, lsl #{int(scaling.scale[0])}"]
+        if total == "low" and "spare" in " ".join(scaling.assembly(total)):
+            # `spare` is the same register: go by way of `multiplier`'s neighbour on the stack
+            return [*lines, *self._store_low(position)]
+        return [*lines, *scaling.assembly(target), f"strb {target}, [y, #{position * step}]"]
+
+    def _store_low(self, position: int) -> list[str]:
+        """A sum in the spare register itself: `bias` gives way to it."""
+        lines = ["mov bias, low", *self.outputs.scaling.assembly("bias")]
+        lines += [f"strb bias, [y, #{position * self.outputs.step}]"]
+        return [*lines, f"ldr bias, [sp, #{self.parameters}]"]
+
+
+HALVES = ("low", "high")
