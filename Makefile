@@ -41,8 +41,9 @@ lint: $(TESTS)
 fast: $(TESTS)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not qemu and not slow"
 
-bench: $(TESTS) ## Measure every model; writes benchmarks/results
+bench: $(TESTS) ## Measure every model and kernel; writes benchmarks/results
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/kernels.py
 
 clean: ## Remove the virtual environment and caches
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,8 +7,6 @@ Everything but `build_seconds` is the same on every run.
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import tvm_tiny  # noqa: E402
+from benchmarks import common  # noqa: E402
 from benchmarks.table import PEERS, read_peers, render  # noqa: E402
 from tests.support import tflm  # noqa: E402
 from tests.support.shared import reference_data, shared_folder  # noqa: E402
@@ -31,7 +30,6 @@ from tvm_tiny.result import RunResult  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 
-RESULTS = ROOT / "benchmarks" / "results"
 TIMEOUT_S = 1200.0
 SMALL = ("cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 LARGE = ("cortex-m4", "cortex-m7", "cortex-m55")
@@ -62,7 +60,7 @@ class Model:
         return folder / self.file
 
 
-MODELS = (
+_MODELS = (
     Model("digits", "examples/digits/digits.onnx"),
     Model("ad01", "mlperf_tiny/ad01_int8.tflite", reference="ad"),
     Model("ic01", "mlperf_tiny/ic01_resnet8_int8.tflite", reference="ic"),
@@ -72,6 +70,7 @@ MODELS = (
     Model("mcunet-320kb", "mcunet/mcunet-320kb-1mb_imagenet.tflite", LARGE),
     Model("mcunetv2_large", "mcunet/mcunetv2_large.tflite", LARGE),
 )
+MODELS = {model.name: model for model in _MODELS}
 
 
 def measure(model: Model, target: str) -> dict[str, Any]:
@@ -118,55 +117,23 @@ def is_exact(
     )
 
 
-def versions() -> dict[str, str]:
-    """Return what the figures were made with."""
-    tools = {"compiler": "arm-none-eabi-gcc", "emulator": "qemu-system-arm"}
-    found = {
-        role: subprocess.run(
-            [tool, "--version"], capture_output=True, text=True, check=True
-        ).stdout.splitlines()[0]
-        for role, tool in tools.items()
-    }
-    return found | {"tvm_tiny": tvm_tiny.__version__}
-
-
-def chosen(models: str, targets: str) -> list[tuple[Model, str]]:
-    """Return the pairs that the options ask for."""
-    names, cores = set(filter(None, models.split(","))), set(filter(None, targets.split(",")))
-    unknown = names - {model.name for model in MODELS} | cores - set(SMALL)
-    if unknown:
-        raise click.BadParameter(f"unknown: {', '.join(sorted(unknown))}")
-    return [
-        (model, target)
-        for model in MODELS
-        for target in model.targets
-        if (not names or model.name in names) and (not cores or target in cores)
-    ]
-
-
 @click.command()
-@click.option("--models", default="", help="Names, separated by commas (default: all).")
-@click.option("--targets", default="", help="Cores, separated by commas (default: all).")
-@click.option(
-    "--json",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=RESULTS / "models.json",
-    help="Where to write; the Markdown table goes beside it.",
-)
+@common.name_option("--models")
+@common.name_option("--targets")
+@common.json_option("models")
 def main(models: str, targets: str, path: Path) -> None:
     """Measure models and write the table."""
     rows = []
-    for model, target in chosen(models, targets):
+    cores = common.chosen(targets, SMALL)
+    for name in common.chosen(models, MODELS):
+        model = MODELS[name]
         if not model.path.exists():
             click.echo(f"{model.name}: {model.file} is not here, skipped")
             continue
-        rows.append(measure(model, target))
-        click.echo(summary(rows[-1]))
-    report = {"versions": versions(), "rows": rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(report, indent=1) + "\n")
-    path.with_suffix(".md").write_text(render(report, read_peers(PEERS)))
+        for target in (core for core in model.targets if core in cores):
+            rows.append(measure(model, target))
+            click.echo(summary(rows[-1]))
+    common.write(path, rows, lambda report: render(report, read_peers(PEERS)))
 
 
 def summary(row: dict[str, Any]) -> str:

@@ -113,6 +113,15 @@ def test_names_in_the_pages_are_there() -> None:
     assert "__all__" in (REPOSITORY / "schedules/__init__.py").read_text()
 
 
+@pytest.mark.parametrize("page", ["architecture.md", "kernels.md"])
+def test_files_in_the_pages_are_there(page: str) -> None:
+    text = (REPOSITORY / "docs" / page).read_text()
+    paths = re.findall(r"`((?:\w+/)+[\w*]+\.(?:py|c|h|toml))`", text)
+    assert paths
+    for path in paths:
+        assert list(REPOSITORY.glob(path)), path
+
+
 def known_boards(monkeypatch: pytest.MonkeyPatch, *added: Board) -> None:
     """Make boards known as if their files lay in the folder."""
     known = {**boards(), **{board.name: board for board in added}}

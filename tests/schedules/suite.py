@@ -10,31 +10,21 @@ from typing import Any
 import numpy as np
 import pytest
 import tvm
-from tvm import ir, relax
+from tvm import ir
 
 from tests.support import tflm
+from tests.support.calls import call_of as call_of
 from tests.support.evaluate_tiny import calls, evaluate, rewrite
 from tests.support.kernels import Job, Library
 from tests.support.tflite_writer import Model, write
 from tvm_tiny.importers.from_tflite import from_tflite
 from tvm_tiny.schedules import dialect
-from tvm_tiny.schedules.dialect import Attributes, Operator, TensorSpec
+from tvm_tiny.schedules.dialect import TensorSpec
 
 Array = np.ndarray[Any, Any]
 
 needs_tflm = pytest.mark.skipif(not tflm.have_tflm(), reason="tflite_micro is not installed")
 EDGES = (-128, 127)
-
-
-def call_of(operator: Operator, attrs: Attributes, *arguments: TensorSpec | Array) -> Any:
-    """Return a call; a TensorSpec is a variable, an array a constant."""
-    return operator(attrs, *map(_argument, arguments))
-
-
-def _argument(argument: TensorSpec | Array) -> Any:
-    if isinstance(argument, TensorSpec):
-        return relax.Var("x", relax.TensorType(list(argument.shape), argument.dtype))
-    return relax.const(np.ascontiguousarray(argument))
 
 
 def inferred(call: Any) -> TensorSpec:
