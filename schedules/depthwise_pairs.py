@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.planes import LARGEST_OFFSET, add
-from tvm_tiny.schedules.scaling import Floored, Scaling
+from tvm_tiny.schedules.scaling import Scaling
 
 ROW_PAIRS = 6  # pairs of outputs in a row without a loop
 SUMS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
@@ -46,7 +46,10 @@ PARAMETERS = "const int32_t *plane, const int32_t *table, int8_t *y"
 
 
 def three_by_three(outputs: Outputs) -> MicroKernel:
-    """3x3 taps at a horizontal stride of one. The table: scaling, then w0 w1 | w1 w2 of each row."""
+    """3x3 taps at a horizontal stride of one.
+
+    The table: bias, scaling, then w0 w1 | w1 w2 of each row.
+    """
     o = outputs
     plain = (
         f"tiny_depthwise_3x3(plane, table, y, {o.height}, {o.width}, {o.step}, "
@@ -103,7 +106,7 @@ class _ThreeByThree:
             *lines,
             f"add x01, r1, #{4 + 4 * columns}",
             "ldmia x01, {r4-r9}",
-            "ldr r1, [r1, #4]",
+            "ldr multiplier, [r1, #4]",
         ]
 
     def _row(self) -> list[str]:
@@ -267,6 +270,3 @@ def load_weights(words: int, byte: int) -> list[str]:
         else:
             lines.append(f"ldr w{t}, [sp, #{byte + 4 * t}]")
     return lines
-
-
-__all__ = ["Floored", "Outputs", "stride_two", "three_by_three"]

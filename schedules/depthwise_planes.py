@@ -39,7 +39,7 @@ def kernel(
     multiplier: Array,
     shift: Array,
 ) -> Kernel | None:
-    """The kernel; None for windows wider than eight, wide strides, and arithmetic that won't fit."""
+    """The kernel; None for wide windows, wide strides, and arithmetic that does not fit."""
     job = _Job(attrs, data, output, weight)
     if not job.is_supported:
         return None

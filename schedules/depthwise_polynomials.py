@@ -2,9 +2,8 @@
 
 With B = 2^21, a word of two neighbours x0 + x1 B times a word of two taps w1 + w0 B is
     x0 w1 + (x0 w0 + x1 w1) B + x1 w0 B^2.
-Summed over all taps of a row of words and all rows, the middle coefficient is the output at the even
-column where the words begin; the high one plus the low one of the next word's sum is the output
-between them. All three stay below 2^20 (below 2^19 at the ends), which is proven from the weights:
+Summed over all taps, the middle coefficient is the output at the even column where the words begin;
+the high one plus the low one of the next word's sum is the output between them. All three stay below 2^20 (below 2^19 at the ends), which is proven from the weights:
 sums start with those limits, so that no coefficient is negative and none borrows from the next.
 """
 
@@ -26,6 +25,7 @@ from tvm_tiny.schedules.planes import FIELD_BITS, add
 END, MIDDLE = 1 << 19, 1 << 20  # what coefficients start with
 START = END + (MIDDLE << FIELD_BITS) + (END << 2 * FIELD_BITS)
 TILE = 4  # sums of two registers
+HALVES = ("low", "high")
 LARGEST_ACTIVATION = 128
 
 
@@ -38,7 +38,7 @@ def fits(weight: Array) -> bool:
 
 def pack_weights(weight: Array) -> Array:
     """(rows, columns, channels) int8 to (channels, rows x words) int32: w1 + w0 B of every two."""
-    rows, columns, channels = weight.shape
+    _, columns, channels = weight.shape
     padded = np.pad(weight.astype(np.int64), ((0, 0), (0, columns % 2), (0, 0)))
     words = padded[:, 1::2] + (padded[:, 0::2] << FIELD_BITS)
     return words.reshape(-1, channels).T
@@ -153,43 +153,38 @@ class _StrideOne:
         position = 0
         for i in range(count):
             if i or not is_first:
-                before = f"high{i - 1}" if i else f"carry{i}"
-                total = before if i else "low"
-                lines += self._between(i, before, total)
-                lines += self._store(total, position)
+                lines += self._between(i)
+                lines += self._store(f"high{i - 1}" if i else "bias", position)
                 position += 1
+            if i == 0 and not is_first:
+                lines += [f"ldr bias, [sp, #{self.parameters}]"]
             if skip_last and i == count - 1:
                 continue
-            lines += [f"lsr low{i}, low{i}, #{FIELD_BITS}", f"bfi low{i}, high{i}, #11, #10"]
-            lines += self._store(f"low{i}", position)
+            lines += [*self._own(i), *self._store(f"low{i}", position)]
             position += 1
         return [*lines, *add("y", position * self.outputs.step)]
 
-    def _between(self, i: int, before: str, total: str) -> list[str]:
+    def _between(self, i: int) -> list[str]:
+        """The sum of the output before word i's own, doubled and with its bias."""
+        doubling = int(self.outputs.scaling.scale[0])
+        lines = [f"ubfx low, low{i}, #0, #{FIELD_BITS}"]
         if i:
-            return [f"ubfx low, low{i}, #0, #{FIELD_BITS}", f"add {total}, low, {before}, lsr #10"]
-        # the sum before is of another tile; `multiplier` is free until it is loaded again
+            before = f"high{i - 1}"
+            lines += [f"add {before}, low, {before}, lsr #10"]
+            return [*lines, f"add {before}, bias, {before}, lsl #{doubling}"]
+        # the word before is of another tile, and registers are short: `bias` becomes the sum
+        lines += [f"ldr x, [sp, #{self.carry}]", "add low, low, x, lsr #10"]
+        return [*lines, f"add bias, bias, low, lsl #{doubling}", f"ldr y, [sp, #{self.y}]"]
+
+    def _own(self, i: int) -> list[str]:
+        """The sum at word i's own column, likewise."""
+        doubling = int(self.outputs.scaling.scale[0])
         return [
-            f"ubfx low, low0, #0, #{FIELD_BITS}",
-            f"ldr multiplier, [sp, #{self.carry}]",
-            "add low, low, multiplier, lsr #10",
-            f"ldr multiplier, [sp, #{self.parameters + 4}]",
+            f"lsr low{i}, low{i}, #{FIELD_BITS}",
+            f"bfi low{i}, high{i}, #11, #10",
+            f"add low{i}, bias, low{i}, lsl #{doubling}",
         ]
 
     def _store(self, total: str, position: int) -> list[str]:
-        scaling, step = self.outputs.scaling, self.outputs.step
-        target = total
-        lines = [f"add {target}, bias, {total}, lsl #{int(scaling.scale[0])}"]
-        if total == "low" and "spare" in " ".join(scaling.assembly(total)):
-            # `spare` is the same register: go by way of `multiplier`'s neighbour on the stack
-            return [*lines, *self._store_low(position)]
-        return [*lines, *scaling.assembly(target), f"strb {target}, [y, #{position * step}]"]
-
-    def _store_low(self, position: int) -> list[str]:
-        """A sum in the spare register itself: `bias` gives way to it."""
-        lines = ["mov bias, low", *self.outputs.scaling.assembly("bias")]
-        lines += [f"strb bias, [y, #{position * self.outputs.step}]"]
-        return [*lines, f"ldr bias, [sp, #{self.parameters}]"]
-
-
-HALVES = ("low", "high")
+        scaled = self.outputs.scaling.assembly(total)
+        return [*scaled, f"strb {total}, [y, #{position * self.outputs.step}]"]

@@ -42,9 +42,8 @@ def kernel(
     """The kernel for any window, stride and padding; None where its arithmetic does not fit."""
     folded = requantization.fold_zero_point(bias, weight, attrs)
     flat = weight.reshape(len(weight), -1)
-    layer = scaling.Layer(
-        attrs, flat, folded, requantization.reach(flat, folded, attrs), multiplier, -shift
-    )
+    reach = requantization.reach(flat, folded, attrs)
+    layer = scaling.Layer(attrs, flat, folded, reach, multiplier, -shift)
     form = scaling.choose(layer)
     geometry = _Geometry(attrs, data, output, weight.shape[1:])
     if form is None or not geometry.is_reachable:

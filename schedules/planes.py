@@ -1,7 +1,7 @@
 """Planes: one channel of an NHWC image at a time, gathered with a border of the zero point.
 
-A plane's elements are 16-bit halves, two a word, or polynomials: two elements a word, x0 + x1 * 2^21,
-which multiply as in depthwise_polynomials.py. A border is filled once for all channels; gathering
+A plane's words hold two elements each: 16-bit halves, or polynomials, x0 + x1 * 2^21, which multiply
+as in depthwise_polynomials.py. A border is filled once for all channels; gathering
 writes between it.
 """
 
@@ -81,10 +81,7 @@ class _Gather:
         rows="r2",
         chunks="r3",
         fill="r12",
-        e0="r4",
-        e1="r5",
-        e2="r6",
-        e3="r7",
+        **{f"e{i}": f"r{4 + i}" for i in range(4)},
     )
 
     def __init__(self, plane: Plane) -> None:

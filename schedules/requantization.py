@@ -120,7 +120,7 @@ def fold_zero_point(bias: Array, taps: Array, attrs: RequantizeAttributes) -> Ar
 
 
 def reach(taps: Array, folded: Array, attrs: RequantizeAttributes) -> Array:
-    """Largest magnitude of each channel's sum; taps (channels, taps), bias with zero point folded in.
+    """Largest magnitude of each channel's sum; taps (channels, taps), zero point in the bias.
 
     Raw activations lie in [-128, 127], whatever the zero point.
     """

@@ -9,9 +9,9 @@ Floored, where nothing below the zero point can be told apart (a fused ReLU): al
     With acc' = acc * 2^(k + 1), k = E - e >= 1, the result is floor((SMMLA(acc', M) + C) / 2^E),
     C = 2^(k - 1) + 2^(E - 1) + (zero point << E). E is the same for all channels: their own shifts
     go into the weights. Channels that shift further lose bits of M, where that changes nothing.
-Rounded, for all others: SMMLAR rounds to x, and halves of negative numbers go down by one unit of x,
-    which is what acc >> 31 adds: floor((SMMLAR(2acc, M) + (acc >> 31) + C) / 2^e) with
-    C = 2^(e - 1) + (zero point << e), e >= 1. Sources that round once, halves up, leave the sign out.
+Rounded, for all others: SMMLAR rounds to x, and halves of negative numbers go down by one unit of
+    x, which is what acc >> 31 adds: floor((SMMLAR(2acc, M) + (acc >> 31) + C) / 2^e) with
+    C = 2^(e - 1) + (zero point << e), e >= 1. Sources that round once leave the sign out.
 
 tests/schedules/test_scaling.py compares both with the double rounding.
 """
