@@ -2,9 +2,10 @@
 
 With B = 2^21, a word of two neighbours x0 + x1 B times a word of two taps w1 + w0 B is
     x0 w1 + (x0 w0 + x1 w1) B + x1 w0 B^2.
-Summed over all taps, the middle coefficient is the output at the even column where the words begin;
-the high one plus the low one of the next word's sum is the output between them. All three stay below 2^20 (below 2^19 at the ends), which is proven from the weights:
-sums start with those limits, so that no coefficient is negative and none borrows from the next.
+Summed over all taps, the middle coefficient is the output at the even column where the words
+begin; the high one plus the low one of the next word's sum is the output between them. All three
+stay below 2^20 (below 2^19 at the ends), which is proven from the weights: sums start with those
+limits, so that no coefficient is negative and none borrows from the next.
 """
 
 from __future__ import annotations

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.scaling import Floored, Scaling
+from tvm_tiny.schedules.tiled_conv import PIXELS
 
-PIXELS, CHANNELS = 4, 2
+CHANNELS = 2
 UNROLLED_PAIRS = 16  # more are a loop of so many
 
 SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")

@@ -1,8 +1,8 @@
 """Planes: one channel of an NHWC image at a time, gathered with a border of the zero point.
 
-A plane's words hold two elements each: 16-bit halves, or polynomials, x0 + x1 * 2^21, which multiply
-as in depthwise_polynomials.py. A border is filled once for all channels; gathering
-writes between it.
+A plane's words hold two elements each: 16-bit halves, or polynomials, x0 + x1 * 2^21, which
+multiply as in depthwise_polynomials.py. A border is filled once for all channels; gathering writes
+between it.
 """
 
 from __future__ import annotations

@@ -47,6 +47,15 @@ class Layer:
     shift: Array  # to the right
 
 
+def layer_of(
+    attrs: RequantizeAttributes, taps: Array, bias: Array, multiplier: Array, shift: Array
+) -> Layer:
+    """A layer of weights (channels, taps) that multiply raw activations; `shift` is to the left."""
+    folded = requantization.fold_zero_point(bias, taps, attrs)
+    reach = requantization.reach(taps, folded, attrs)
+    return Layer(attrs, taps, folded, reach, multiplier, -shift)
+
+
 @dataclass(frozen=True)
 class Floored:
     """One shift for all channels; no sign."""
