@@ -15,11 +15,12 @@ from tests.relay_passes.modules import (
     transposed,
 )
 from tests.support.evaluate_tiny import calls
+from tvm_tiny.relay_passes import drop_dead_channels
 from tvm_tiny.relay_passes._quantized import constant
 from tvm_tiny.relay_passes.drop_dead_channels import DropDeadChannels
 from tvm_tiny.schedules import numerics, qadd, qmul
 from tvm_tiny.schedules.concat import CONCAT, ConcatAttributes
-from tvm_tiny.schedules.dialect import Array, spec_of
+from tvm_tiny.schedules.dialect import Array, attributes_of, spec_of
 from tvm_tiny.schedules.pad import PAD, PadAttributes
 from tvm_tiny.schedules.qavg_pool2d import QAVG_POOL2D, QPool2DAttributes
 from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes
@@ -436,23 +437,37 @@ def test_all_channels_dead() -> None:
     assert_same_values(before, after)
 
 
+@pytest.mark.parametrize("granule", [1, 4])
 @pytest.mark.parametrize("seed", range(12))
-def test_random_chains(seed: int) -> None:
+def test_random_graphs(seed: int, granule: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drop_dead_channels, "GRANULE", granule)
     generator = np.random.default_rng(seed)
+
+    def random_conv(emit: Any, data: Any, depth: int, channels: int) -> Any:
+        dead = np.flatnonzero(generator.integers(0, 3, channels) == 0)
+        options: dict[str, Any] = {"value": int(generator.choice([0, 0, 3, -40]))}
+        if generator.integers(2):
+            options |= {"kernel": 3, "padding": PADDED}
+        call = conv(data, depth, channels, tuple(map(int, dead)), **options)
+        weight = call.args[1].value.numpy().copy()
+        weight[..., generator.integers(0, 4, depth) == 0] = 0
+        source, _, *parameters = call.args
+        return emit(QCONV2D(attributes_of(call), source, constant(weight), *parameters))
 
     def body(emit: Any, x: Any) -> Any:
         data, depth = x, 6
-        for _ in range(5):
-            if generator.integers(3) == 0:
+        for _ in range(6):
+            kind = int(generator.integers(6))
+            if kind == 0:
                 data = emit(depthwise(data, depth))
-                continue
-            channels = int(generator.integers(4, 20))
-            dead = np.flatnonzero(generator.integers(0, 3, channels) == 0)
-            options: dict[str, Any] = {"value": int(generator.choice([0, 0, 3, -40]))}
-            if generator.integers(2):
-                options |= {"kernel": 3, "padding": PADDED}
-            data = emit(conv(data, depth, channels, tuple(map(int, dead)), **options))
-            depth = channels
+            elif kind == 1:
+                data = emit(added(data, random_conv(emit, data, depth, depth)))
+            elif kind == 2:
+                data = emit(CONCAT(ConcatAttributes(3), data, random_conv(emit, data, depth, 5)))
+                depth += 5
+            else:
+                channels = int(generator.integers(4, 20))
+                data, depth = random_conv(emit, data, depth, channels), channels
         return data
 
     before = module([tensor("x", SHAPE)], body)
