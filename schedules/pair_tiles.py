@@ -64,7 +64,7 @@ class _Tile:
             f"push {{r0, r2, {', '.join(SUM_REGISTERS)}, lr}}",
         ]
         if whole > 1:
-            body += [*_constant("r3", whole * self._stream_bytes()), "add r3, stream, r3"]
+            body += [*constant("r3", whole * self._stream_bytes()), "add r3, stream, r3"]
             body += ["push {r3}", "0:"]
         else:
             body += ["push {r3}"]
@@ -102,7 +102,7 @@ class _Tile:
             return []
         return [
             "ldr x0, [sp, #4]",
-            *_add_constant("x0", "x0", self.pairs * pair_bytes),
+            *add_constant("x0", "x0", self.pairs * pair_bytes),
             "cmp words, x0",
             "bne 1b",
         ]
@@ -148,12 +148,13 @@ def _sum(pixel: int, channel: int) -> str:
     return f"sum{pixel}{'ab'[channel]}"
 
 
-def _constant(register: str, value: int) -> list[str]:
+def constant(register: str, value: int) -> list[str]:
+    """Load a constant."""
     low = [f"movw {register}, #{value & 0xFFFF}"]
     return low + ([f"movt {register}, #{value >> 16}"] if value >> 16 else [])
 
 
-def _add_constant(target: str, source: str, value: int) -> list[str]:
+def add_constant(target: str, source: str, value: int) -> list[str]:
     """An addition whose constant may exceed the 4095 that an instruction holds."""
     if value <= 4095:
         return [f"addw {target}, {source}, #{value}"]

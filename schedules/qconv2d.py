@@ -25,7 +25,6 @@ from tvm_tiny.schedules.dialect import (
 )
 from tvm_tiny.schedules.requantization import (
     CHANNEL_TILE,
-    DspEpilogue,
     Epilogue,
     RequantizeAttributes,
 )
@@ -212,14 +211,13 @@ def packed_kernel(
     multiplier: Array,
     shift: Array,
 ) -> Kernel | None:
-    """The kernel of packed_conv.py where its requantisation can do this layer's shifts."""
+    """The kernel of packed_conv.py."""
     taps = weight.reshape(len(weight), -1)
     bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
-    if not DspEpilogue.supports(shift, is_wide):
+    if is_wide or attrs.groups != 1:
         return None
-    epilogue = DspEpilogue(attrs, multiplier, shift)
     output = infer(attrs, data, weight)
-    return packed_conv.kernel(attrs, data, output, weight, bias, epilogue)
+    return packed_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
 
 
 def pair_kernel(

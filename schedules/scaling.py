@@ -120,7 +120,10 @@ class Rounded:
         return shared if self.shift else (*shared, self.shifts)
 
     def assembly(self, total: str) -> list[str]:
-        """As above, with `spare` for use, and the shift in `shift` unless all share it."""
+        """As above, with `spare` for use, and the shift in `shift` unless all share it.
+
+        `spare` is written before it is read, so that it may be where the bias was.
+        """
         end = [f"ssat {total}, #8, {total}, asr #{self.shift}"]
         if not self.shift:
             end = [f"asr {total}, {total}, shift", f"ssat {total}, #8, {total}"]
@@ -135,7 +138,8 @@ class Rounded:
     @property
     def name(self) -> str:
         """As above."""
-        return f"{'signed' if self.has_sign else 'rounded'}{self.shift or ''}"
+        kind = "signed" if self.has_sign else "rounded" if self.scale[0] == 1 else "once"
+        return f"{kind}{self.shift or ''}"
 
     @property
     def plain(self) -> str:
