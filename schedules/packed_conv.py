@@ -12,8 +12,8 @@ import numpy as np
 
 from tvm_tiny.schedules import requantization, scaling, tiled_conv
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules.microkernel import MicroKernel
 from tvm_tiny.schedules.packed_tiles import LARGEST_SUM, Shape, tile_microkernel
-from tvm_tiny.schedules.scaling import Rounded
 from tvm_tiny.schedules.tiled_conv import Geometry
 
 if TYPE_CHECKING:
@@ -35,17 +35,21 @@ def kernel(
     layer = scaling.layer_of(attrs, weight.reshape(len(weight), -1), bias, multiplier, shift)
     form = scaling.rounded(layer)
     geometry = Geometry(attrs, data, output, weight.shape[1:])
-    if form is None or not can_pack(layer.weight) or not geometry.is_reachable:
+    lanes_fit = all(can_pack(group) for (group,) in geometry.by_group((layer.weight,)))
+    if form is None or not lanes_fit or not geometry.is_reachable:
         return None
-    window, channels = geometry.window, len(weight)
+    window, channels = geometry.window, geometry.channels_of_group
     shape = ONE_PIXEL if geometry.row_pixels == 1 else ROW
-    return tiled_conv.kernel(
-        geometry,
-        pack_stream(layer, form, window.order(), shape),
-        lambda pixels: tile_microkernel(
-            window.pairs, shape if shape == ONE_PIXEL else Shape(pixels, 1), channels, form
-        ),
-    )
+    columns = (form.multiplier, form.offset, form.shifts)
+    parameters = np.stack([layer.bias.astype(np.int64) << form.bias_scale, *columns], axis=1)
+    groups = geometry.by_group((layer.weight, parameters))
+
+    def multiply(pixels: int) -> MicroKernel:
+        tile = shape if shape == ONE_PIXEL else Shape(pixels, ROW.couples)
+        return tile_microkernel(window.pairs, tile, channels, len(weight), form)
+
+    streams = [pack_stream(w, p, window.order(), shape) for w, p in groups]
+    return tiled_conv.kernel(geometry, np.stack(streams), multiply)
 
 
 def can_pack(weight: Array) -> bool:
@@ -57,16 +61,13 @@ def can_pack(weight: Array) -> bool:
     return bool(fits_lane and largest_sum < LARGEST_SUM)
 
 
-def pack_stream(layer: scaling.Layer, form: Rounded, order: Array, shape: Shape) -> Array:
-    """What tiles read: see packed_tiles.py."""
-    flat = requantization.pad_channels(layer.weight, 2).astype(np.int64)
+def pack_stream(weight: Array, parameters: Array, order: Array, shape: Shape) -> Array:
+    """What tiles read: see packed_tiles.py. Weights (channels, taps), parameters (channels, 4)."""
+    flat = requantization.pad_channels(weight, 2).astype(np.int64)
     halves = np.where(order < 0, 0, (256 * flat[0::2] + flat[1::2])[:, order])
     words = (halves[..., 0] & 0xFFFF) | ((halves[..., 1] & 0xFFFF) << 16)  # (couples, pairs)
-    bias = layer.bias.astype(np.int64) << form.bias_scale
-    columns = [bias, form.multiplier, form.offset, form.shifts]
-    parameters = np.stack(columns, axis=1)
     parts: list[Array] = []
-    for first in range(0, len(bias), shape.channels):
+    for first in range(0, len(weight), shape.channels):
         tile = words[first // 2 : first // 2 + shape.couples]
         parts += [_in_order(tile, shape), parameters[first : first + shape.channels].reshape(-1)]
     stream = np.concatenate(parts)

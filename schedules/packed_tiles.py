@@ -34,25 +34,30 @@ class Shape:
         return 2 * self.couples
 
 
-def tile_microkernel(pairs: int, shape: Shape, channels: int, scaling: Rounded) -> MicroKernel:
-    """`shape.pixels` x all `channels` outputs (of NHWC tensors) from expanded windows."""
+def tile_microkernel(
+    pairs: int, shape: Shape, channels: int, step: int, scaling: Rounded
+) -> MicroKernel:
+    """`shape.pixels` x `channels` outputs from expanded windows; pixels lie `step` bytes apart."""
     plain = (
         f"tiny_packed_tile(words, stream, y, {shape.pixels}, {pairs}, {shape.channels}, "
-        f"{channels},",
+        f"{channels}, {step},",
         f"    {int(scaling.scale[0])}, {scaling.plain});",
     )
     return MicroKernel(
-        f"packed_{shape.pixels}px_{pairs}pairs_{channels}ch_{scaling.name}",
+        f"packed_{shape.pixels}px_{pairs}pairs_{channels}of{step}ch_{scaling.name}",
         "const int32_t *words, const int32_t *stream, int8_t *y",
         f"{shape.pixels} pixels x {channels} channels, packed in couples, from {pairs} pairs each.",
-        _Tile(pairs, shape, channels, scaling).assembly(),
+        _Tile(pairs, shape, channels, step, scaling).assembly(),
         plain,
     )
 
 
 class _Tile:
-    def __init__(self, pairs: int, shape: Shape, channels: int, scaling: Rounded) -> None:
-        self.pairs, self.shape, self.channels, self.scaling = pairs, shape, channels, scaling
+    def __init__(
+        self, pairs: int, shape: Shape, channels: int, step: int, scaling: Rounded
+    ) -> None:
+        self.pairs, self.shape, self.channels = pairs, shape, channels
+        self.step, self.scaling = step, scaling
         sums = [_sum(p, c) for p in range(shape.pixels) for c in range(shape.channels)]
         self.registers = Registers(
             words="r0",
@@ -93,14 +98,18 @@ class _Tile:
         return 4 * (self.pairs * self.shape.couples + PARAMETERS * self.shape.channels)
 
     def _outputs(self, couples: int, channels: int) -> list[str]:
-        peeled = (self.pairs - 1) % UNROLLED_PAIRS + 1
+        # a pixel's pairs go two by two, an odd one last
+        last = self.pairs % 2 if self.shape.pixels == 1 else 0
+        pairs = self.pairs - last
+        peeled = (pairs - 1) % UNROLLED_PAIRS + 1 if pairs else 0
         lines = self._products(couples, peeled, is_first=True)
-        if self.pairs > peeled:
+        if pairs > peeled:
             lines += ["1:", *self._products(couples, UNROLLED_PAIRS)]
-        if self.pairs - peeled > UNROLLED_PAIRS:
+        if pairs - peeled > UNROLLED_PAIRS:
             lines += ["ldr x0, [sp, #4]"]
-            lines += add_constant("x0", "x0", 4 * self.pairs * self.shape.pixels)
+            lines += add_constant("x0", "x0", 4 * pairs * self.shape.pixels)
             lines += ["cmp words, x0", "bne 1b"]
+        lines += self._products(couples, last, is_first=not pairs)
         return lines + self._finish(channels)
 
     def _products(self, couples: int, pairs: int, *, is_first: bool = False) -> list[str]:
@@ -148,7 +157,7 @@ class _Tile:
                 lines += self._whole(total, p, c)
             for p, total in enumerate(totals):
                 lines += self.scaling.assembly(total)
-                lines += [f"strb {total}, [y, #{p * self.channels + c}]"]
+                lines += [f"strb {total}, [y, #{p * self.step + c}]"]
         return [*lines, *add_constant("y", "y", channels), "str y, [sp, #8]"]
 
     def _whole(self, total: str, pixel: int, channel: int) -> list[str]:

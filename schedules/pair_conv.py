@@ -34,26 +34,32 @@ def kernel(
     geometry = Geometry(attrs, data, output, weight.shape[1:])
     if form is None or not geometry.is_reachable:
         return None
-    window, channels = geometry.window, len(weight)
+    window, channels = geometry.window, geometry.channels_of_group
+    order = window.order()
+    values = (
+        layer.weight.astype(np.int64) << form.scale[:, None],
+        layer.bias.astype(np.int64) << form.bias_scale,
+        np.stack(form.columns, axis=1),
+    )
     return tiled_conv.kernel(
         geometry,
-        pack_stream(layer, form, window.order()),
-        lambda pixels: tile_microkernel(window.pairs, pixels, channels, form),
+        np.stack([pack_stream(w, b, c, order) for w, b, c in geometry.by_group(values)]),
+        lambda pixels: tile_microkernel(window.pairs, pixels, channels, len(weight), form),
     )
 
 
-def pack_stream(layer: scaling.Layer, form: scaling.Scaling, order: Array) -> Array:
-    """What a tile reads, two channels at a time: see runtime/tvm_tiny_pairs.h."""
-    scaled = layer.weight.astype(np.int64) << form.scale[:, None]
-    halves = np.where(order < 0, 0, scaled[:, order])  # (channels, pairs, 2)
+def pack_stream(weight: Array, bias: Array, columns: Array, order: Array) -> Array:
+    """What a tile reads, two channels at a time: see runtime/tvm_tiny_pairs.h.
+
+    Scaled weights (channels, taps) and biases, parameters (channels, n); `order` is the window's.
+    """
+    halves = np.where(order < 0, 0, weight[:, order])  # (channels, pairs, 2)
     words = (halves[..., 0] & 0xFFFF) | ((halves[..., 1] & 0xFFFF) << 16)
-    bias = layer.bias.astype(np.int64) << form.bias_scale
-    columns = np.stack(form.columns, axis=1)
     bias, words, columns = (
         requantization.pad_channels(values, CHANNELS) for values in (bias, words, columns)
     )
-    groups = len(bias) // CHANNELS
-    by_pair = words.reshape(groups, CHANNELS, -1).swapaxes(1, 2)
-    parts = [part.reshape(groups, -1) for part in (bias, by_pair, columns)]
+    tiles = len(bias) // CHANNELS
+    by_pair = words.reshape(tiles, CHANNELS, -1).swapaxes(1, 2)
+    parts = [part.reshape(tiles, -1) for part in (bias, by_pair, columns)]
     stream = np.concatenate(parts, axis=1)
     return (stream.reshape(-1) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)

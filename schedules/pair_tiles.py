@@ -18,24 +18,27 @@ UNROLLED_PAIRS = 16  # more are a loop of so many
 SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 
 
-def tile_microkernel(pairs: int, pixels: int, channels: int, scaling: Scaling) -> MicroKernel:
-    """`pixels` x all `channels` outputs (of NHWC tensors) from expanded windows."""
+def tile_microkernel(
+    pairs: int, pixels: int, channels: int, step: int, scaling: Scaling
+) -> MicroKernel:
+    """`pixels` x `channels` outputs from expanded windows; pixels lie `step` bytes apart."""
     plain = (
-        f"tiny_pair_tile(words, stream, y, {pixels}, {pairs}, {channels}, "
+        f"tiny_pair_tile(words, stream, y, {pixels}, {pairs}, {channels}, {step}, "
         f"{scaling.shift}, {scaling.plain});",
     )
     return MicroKernel(
-        f"tile_{pixels}px_{pairs}pairs_{channels}ch_{scaling.name}",
+        f"tile_{pixels}px_{pairs}pairs_{channels}of{step}ch_{scaling.name}",
         "const int32_t *words, const int32_t *stream, int8_t *y",
         f"{pixels} pixels x {channels} channels from {pairs} pairs each.",
-        _Tile(pairs, pixels, channels, scaling).assembly(),
+        _Tile(pairs, pixels, channels, step, scaling).assembly(),
         plain,
     )
 
 
 class _Tile:
-    def __init__(self, pairs: int, pixels: int, channels: int, scaling: Scaling) -> None:
-        self.pairs, self.pixels, self.channels, self.scaling = pairs, pixels, channels, scaling
+    def __init__(self, pairs: int, pixels: int, channels: int, step: int, scaling: Scaling) -> None:
+        self.pairs, self.pixels, self.channels = pairs, pixels, channels
+        self.step, self.scaling = step, scaling
         self.registers = Registers(
             words="r0",
             stream="r1",
@@ -141,7 +144,7 @@ class _Tile:
             lines = [line.replace("offset", "offset1") for line in lines]
         if pixel == channel == 0:
             return [*lines, f"strb {total}, [y], #{CHANNELS}"]
-        return [*lines, f"strb {total}, [y, #{pixel * self.channels + channel - CHANNELS}]"]
+        return [*lines, f"strb {total}, [y, #{pixel * self.step + channel - CHANNELS}]"]
 
 
 def _sum(pixel: int, channel: int) -> str:

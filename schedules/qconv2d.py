@@ -214,7 +214,7 @@ def packed_kernel(
     """The kernel of packed_conv.py."""
     taps = weight.reshape(len(weight), -1)
     bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
-    if is_wide or attrs.groups != 1:
+    if is_wide:
         return None
     output = infer(attrs, data, weight)
     return packed_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
@@ -232,7 +232,7 @@ def pair_kernel(
     taps = weight.reshape(len(weight), -1)
     bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
     output = infer(attrs, data, weight)
-    if is_wide or attrs.groups != 1 or output.shape[1] * output.shape[2] == 1:
+    if is_wide or output.shape[1] * output.shape[2] == 1:
         return None
     return pair_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
 

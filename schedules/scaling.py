@@ -154,7 +154,8 @@ def choose(layer: Layer) -> Scaling | None:
     """The cheapest form that is exact for a layer whose weights become 16-bit lanes, or None."""
     attrs = layer.attrs
     if not attrs.fraction_bits and attrs.clamp_min >= attrs.output_zero_point:
-        for shift in range(min(int(layer.shift.max()) + 1, LARGEST_SHIFT), 1, -1):
+        largest = max(int(layer.shift.max()), 0) + 1
+        for shift in range(min(largest, LARGEST_SHIFT), 0, -1):
             form = _floored(layer, shift)
             if form is not None:
                 return form

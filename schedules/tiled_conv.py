@@ -34,13 +34,13 @@ Multiply = Callable[[int], MicroKernel]
 
 
 def kernel(geometry: Geometry, stream: Array, multiply: Multiply) -> Kernel:
-    """The kernel whose tiles read `stream`, weights and parameters of all channels."""
+    """The kernel whose tiles read `stream` (groups, words): weights and parameters of channels."""
     make = _pointwise if geometry.is_pointwise else _windowed
     patch = () if geometry.is_pointwise else (("patch_table", geometry.patch_table()),)
     many, few = _Tiles.of_row(geometry, multiply)
     return Kernel(
         "conv2d_1x1" if geometry.is_pointwise else "conv2d",
-        make(geometry, stream.size, many, few),
+        make(geometry, stream.shape[1], many, few),
         (*patch, ("stream", stream)),
         TensorSpec((geometry.words + geometry.patch_words,), "int32"),
         SOURCES,
@@ -55,22 +55,34 @@ class Geometry:
     attrs: QConv2DAttributes
     data: TensorSpec
     output: TensorSpec
-    kernel: tuple[int, int, int]  # height, width, input channels
+    kernel: tuple[int, int, int]  # height, width, input channels of a group
 
     @property
     def is_pointwise(self) -> bool:
         """Whether windows are pixels that follow each other in memory."""
         plain = self.kernel[:2] == (1, 1) and self.attrs.strides == (1, 1)
-        return plain and not self.attrs.is_padded
+        return plain and not self.attrs.is_padded and self.attrs.groups == 1
+
+    @property
+    def channels_of_group(self) -> int:
+        """Output channels that see the same input channels."""
+        return self.output.shape[3] // self.attrs.groups
+
+    def by_group(self, values: tuple[Array, ...]) -> list[tuple[Array, ...]]:
+        """Values of all channels, group by group."""
+        size = self.channels_of_group
+        starts = range(0, self.output.shape[3], size)
+        return [tuple(value[start : start + size] for value in values) for start in starts]
 
     @property
     def window(self) -> Window:
-        """Taps of a row are one run unless dilation keeps them apart."""
+        """Taps of a row are one run unless dilation or other groups keep them apart."""
         height, width, depth = self.kernel
-        step = self.attrs.strides[1] * depth
-        if self.attrs.dilation[1] == 1:
+        pixel = self.data.shape[3]
+        step = self.attrs.strides[1] * pixel
+        if self.attrs.dilation[1] == self.attrs.groups == 1:
             return Window(height, 1, width * depth, 0, step)
-        return Window(height, width, depth, self.attrs.dilation[1] * depth, step)
+        return Window(height, width, depth, self.attrs.dilation[1] * pixel, step)
 
     @property
     def is_reachable(self) -> bool:
@@ -79,7 +91,10 @@ class Geometry:
         reads = (window.runs - 1) * window.run_step + (PIXELS - 1) * window.pixel_step
         reads += min(window.length, 40)
         pixels = min(PIXELS, self.output.elements // channels)
-        return reads <= LARGEST_OFFSET and (pixels - 1) * channels < LARGEST_OFFSET - 1
+        is_near = reads <= LARGEST_OFFSET and (pixels - 1) * channels < LARGEST_OFFSET - 1
+        # a group's part of a patch has to begin with a word
+        is_aligned = self.attrs.groups == 1 or self.patch_words == 0 or self.kernel[2] % 4 == 0
+        return is_near and is_aligned
 
     @property
     def words(self) -> int:
@@ -111,8 +126,8 @@ class Geometry:
         """Words that hold the copy for a tile at the border; none where there is no border."""
         if self.is_pointwise or not self.attrs.is_padded:
             return 0
-        height, _, depth = self.kernel
-        return -(-height * self.patch_columns(self.largest_tile) * depth // 4)
+        columns = self.patch_columns(self.largest_tile)
+        return -(-self.kernel[0] * columns * self.data.shape[3] // 4)
 
     def patch_table(self) -> Array:
         """See runtime/tvm_tiny_pairs.h; every tile copies as many columns as the largest."""
@@ -157,8 +172,8 @@ class _Place:
         return output_column * attrs.strides[1] - attrs.padding[1]
 
     def offset(self, output_row: tirx.Expr, output_column: tirx.Expr) -> tirx.Expr:
-        _, _, width, depth = self.geometry.data.shape
-        return (self.row(output_row) * width + self.column(output_column)) * depth
+        _, _, width, pixel = self.geometry.data.shape
+        return (self.row(output_row) * width + self.column(output_column)) * pixel
 
     def is_inside(self, output_row: tirx.Expr, output_column: tirx.Expr, pixels: int) -> tirx.Expr:
         geometry, attrs = self.geometry, self.geometry.attrs
@@ -201,32 +216,33 @@ def _pointwise(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx
 
 def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.PrimFunc:
     """Rows of the output, tile by tile; the last tile of a row has what is left."""
-    batch, height, width, depth = geometry.data.shape
+    batch, height, width, pixel = geometry.data.shape
     _, out_height, out_width, channels = geometry.output.shape
+    groups, depth, outputs = geometry.attrs.groups, geometry.kernel[2], geometry.channels_of_group
     whole, rest = divmod(out_width, PIXELS)
     words = geometry.words
     scratch_words = words + geometry.patch_words
     place, last = _Place(geometry), whole * PIXELS
-    pitch = width * depth * geometry.attrs.dilation[0]
-    patch_pitch = geometry.patch_columns(geometry.largest_tile) * depth
-    image, clamp = height * width * depth, Clamp(geometry.attrs, geometry.output.elements)
+    pitch = width * pixel * geometry.attrs.dilation[0]
+    patch_pitch = geometry.patch_columns(geometry.largest_tile) * pixel
+    image, clamp = height * width * pixel, Clamp(geometry.attrs, geometry.output.elements)
 
     @T.prim_func(s_tir=True)
     def conv2d(
         x: T.Buffer((batch, image), "int8"),
         patch_table: T.Buffer((PATCH_FIELDS,), "int32"),
-        stream: T.Buffer((size,), "int32"),
+        stream: T.Buffer((groups, size), "int32"),
         scratch: T.Buffer((scratch_words,), "int32"),
         y: T.Buffer((batch, out_height, out_width, channels), "int8"),
     ):
-        for n, oy in T.grid(batch, out_height):
+        for n, g, oy in T.grid(batch, groups, out_height):
             if whole > 0:
                 for tile in range(whole):
                     if place.is_inside(oy, tile * PIXELS, many.pixels):
                         T.evaluate(
                             call(
                                 many.expand.name,
-                                x[n, place.offset(oy, tile * PIXELS)],
+                                x[n, place.offset(oy, tile * PIXELS) + g * depth],
                                 pitch,
                                 scratch[0],
                             )
@@ -242,14 +258,31 @@ def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.
                                 scratch[words],
                             )
                         )
-                        T.evaluate(call(many.expand.name, scratch[words], patch_pitch, scratch[0]))
+                        T.evaluate(
+                            call(
+                                many.expand.name,
+                                scratch[words + g * depth // 4],
+                                patch_pitch,
+                                scratch[0],
+                            )
+                        )
                     T.evaluate(
-                        call(many.multiply.name, scratch[0], stream[0], y[n, oy, tile * PIXELS, 0])
+                        call(
+                            many.multiply.name,
+                            scratch[0],
+                            stream[g, 0],
+                            y[n, oy, tile * PIXELS, g * outputs],
+                        )
                     )
             if rest > 0:
                 if place.is_inside(oy, last, few.pixels):
                     T.evaluate(
-                        call(few.expand.name, x[n, place.offset(oy, last)], pitch, scratch[0])
+                        call(
+                            few.expand.name,
+                            x[n, place.offset(oy, last) + g * depth],
+                            pitch,
+                            scratch[0],
+                        )
                     )
                 else:
                     T.evaluate(
@@ -262,8 +295,17 @@ def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.
                             scratch[words],
                         )
                     )
-                    T.evaluate(call(few.expand.name, scratch[words], patch_pitch, scratch[0]))
-                T.evaluate(call(few.multiply.name, scratch[0], stream[0], y[n, oy, last, 0]))
+                    T.evaluate(
+                        call(
+                            few.expand.name,
+                            scratch[words + g * depth // 4],
+                            patch_pitch,
+                            scratch[0],
+                        )
+                    )
+                T.evaluate(
+                    call(few.multiply.name, scratch[0], stream[g, 0], y[n, oy, last, g * outputs])
+                )
         T.evaluate(clamp.call(y[0, 0, 0, 0]))
 
     return conv2d

@@ -77,7 +77,8 @@ void tiny_expand_windows(const void *bytes, int32_t pitch, int32_t *words, int32
 }
 
 void tiny_pair_tile(const int32_t *words, const int32_t *stream, int8_t *y, int32_t pixels,
-                    int32_t pairs, int32_t channels, int32_t shift, tiny_scaling *scale) {
+                    int32_t pairs, int32_t channels, int32_t step, int32_t shift,
+                    tiny_scaling *scale) {
   const int32_t columns = shift > 0 ? 2 : 3;
   for (int32_t c = 0; c < channels; ++c) {
     const int32_t *scaling = stream + 2 + 2 * pairs + c % 2 * columns;
@@ -87,7 +88,7 @@ void tiny_pair_tile(const int32_t *words, const int32_t *stream, int8_t *y, int3
         sum = tiny_dual_mac(words[k * pixels + p], stream[2 + 2 * k + c % 2], sum);
       }
       const int32_t own = shift > 0 ? shift : scaling[2];
-      y[p * channels + c] =
+      y[p * step + c] =
           (int8_t)tiny_saturate_int8(scale(sum, scaling[0], scaling[1], own));
     }
     if (c % 2 == 1) {
@@ -119,8 +120,8 @@ static int32_t packed_sum(const int32_t *words, const int32_t *stream, int32_t p
 }
 
 void tiny_packed_tile(const int32_t *words, const int32_t *stream, int8_t *y, int32_t pixels,
-                      int32_t pairs, int32_t tile, int32_t channels, int32_t doubling,
-                      tiny_scaling *scale) {
+                      int32_t pairs, int32_t tile, int32_t channels, int32_t step,
+                      int32_t doubling, tiny_scaling *scale) {
   for (int32_t first = 0; first < channels; first += tile) {
     const int32_t count = tiny_min(tile, channels - first);
     const int32_t couples = (count + 1) / 2;
@@ -130,7 +131,7 @@ void tiny_packed_tile(const int32_t *words, const int32_t *stream, int8_t *y, in
         const int32_t sum = packed_sum(words + p, stream, pixels, pairs, c / 2, couples, c % 2);
         const uint32_t total = ((uint32_t)sum << doubling) + (uint32_t)parameters[0];
         const int32_t scaled = scale((int32_t)total, parameters[1], parameters[2], parameters[3]);
-        y[p * channels + first + c] = (int8_t)tiny_saturate_int8(scaled);
+        y[p * step + first + c] = (int8_t)tiny_saturate_int8(scaled);
       }
       parameters += 4;
     }
