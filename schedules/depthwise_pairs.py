@@ -243,6 +243,7 @@ class _StrideTwo:
                     if 0 <= i - t < count
                 ]
         parameters = self.weights + 4
+        lines += ["/* scale, narrow, store */"]
         lines += [f"ldr y, [sp, #{self.y}]", f"ldr multiplier, [sp, #{parameters}]"]
         lines += [f"ldr offset, [sp, #{parameters + 4}]"]
         if len(scaling.columns) == 3:

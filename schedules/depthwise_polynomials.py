@@ -130,6 +130,7 @@ class _StrideOne:
         o = self.outputs
         lines = [f"ldrd low{i}, high{i}, [sp, #{self.start}]" for i in range(count)]
         for row in range(self.rows):
+            lines += [f"/* row {row} of taps */"]
             lines += load_weights(self.words, 4 * row * self.words)
             for i in range(count + self.words - 1):
                 lines += [f"ldr x, [plane, #{row * o.tap_bytes + 4 * i}]"]
@@ -138,6 +139,7 @@ class _StrideOne:
                     for t in range(self.words)
                     if 0 <= i - t < count
                 ]
+        lines += ["/* coefficients to sums; scale, narrow, store */"]
         lines += [f"ldr y, [sp, #{self.y}]", *self._load_parameters()]
         lines += self._finish(count, is_first, skip_last)
         lines += [f"str high{count - 1}, [sp, #{self.carry}]", f"str y, [sp, #{self.y}]"]

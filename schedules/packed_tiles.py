@@ -84,13 +84,14 @@ class _Tile:
             body += [*constant("r3", whole * self._stream_bytes()), "add r3, stream, r3"]
         body += ["push {r3}", *(["0:"] if whole > 1 else [])]
         if whole:
+            body += [f"/* {self.shape.channels} channels */"]
             body += self._outputs(self.shape.couples, self.shape.channels)
         if whole > 1 or (whole and rest):
             body += ["ldr words, [sp, #4]"]
         if whole > 1:
             body += ["ldr x0, [sp]", "cmp stream, x0", "bne 0b"]
         if rest:
-            body += self._outputs(-(-rest // 2), rest)
+            body += ["/* the last channels */", *self._outputs(-(-rest // 2), rest)]
         body += ["add sp, #12", f"pop {{{', '.join(SUM_REGISTERS)}, pc}}"]
         return self.registers.wrap(body)
 
@@ -149,7 +150,7 @@ class _Tile:
 
     def _finish(self, channels: int) -> list[str]:
         """Scale, narrow and store; `y` moves on by the channels."""
-        lines = ["ldr y, [sp, #8]"]
+        lines = ["/* scale, narrow, store */", "ldr y, [sp, #8]"]
         for c in range(channels):
             lines += ["ldmia stream!, {bias, multiplier, offset, shift}"]
             totals = [_sum(p, c) for p in range(self.shape.pixels)]

@@ -72,13 +72,14 @@ class _Tile:
         else:
             body += ["push {r3}"]
         if whole:
+            body += ["/* two channels: their biases, then all products */"]
             body += [*self._sums_of(CHANNELS), *self._finish(CHANNELS)]
         if whole > 1 or (whole and last):
             body += ["ldr words, [sp, #4]"]
         if whole > 1:
             body += ["ldr x0, [sp]", "cmp stream, x0", "bne 0b"]
         if last:
-            body += [*self._sums_of(1), *self._finish(1)]
+            body += ["/* the last channel */", *self._sums_of(1), *self._finish(1)]
         body += ["add sp, #12", f"pop {{{', '.join(SUM_REGISTERS)}, pc}}"]
         return self.registers.wrap(body)
 
@@ -124,7 +125,7 @@ class _Tile:
 
     def _finish(self, channels: int) -> list[str]:
         """Scale, narrow and store; `y` moves on by the channels."""
-        lines = ["ldr y, [sp, #8]"]
+        lines = ["/* scale, narrow, store */", "ldr y, [sp, #8]"]
         if isinstance(self.scaling, Floored):
             lines += ["ldmia stream!, {multiplier, offset, multiplier1, offset1}"]
         for c in range(channels):
