@@ -11,11 +11,23 @@
 #define TINY_HAS_DSP 0
 #endif
 
+/* Vectors of the M profile (Helium). */
+#if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1) && defined(__GNUC__)
+#define TINY_HAS_MVE 1
+#else
+#define TINY_HAS_MVE 0
+#endif
+
 /* Four bytes at any address. */
 static inline uint32_t tiny_load_word(const int8_t *bytes) {
   uint32_t word;
   memcpy(&word, bytes, sizeof word);
   return word;
+}
+
+/* Four times the same byte. */
+static inline uint32_t tiny_repeat_byte(int32_t value) {
+  return ((uint32_t)value & 0xffu) * 0x01010101u;
 }
 
 #if TINY_HAS_DSP
@@ -58,6 +70,21 @@ static inline int32_t tiny_saturate_int8(int32_t value) {
   return result;
 }
 
+/* larger and smaller of each pair of signed bytes: SEL takes bytes of its first operand where SSUB8
+ * found the difference not to be negative
+ */
+static inline uint32_t tiny_max_bytes(uint32_t a, uint32_t b) {
+  uint32_t result;
+  __asm__("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
+static inline uint32_t tiny_min_bytes(uint32_t a, uint32_t b) {
+  uint32_t result;
+  __asm__("ssub8 %0, %1, %2\n\tsel %0, %2, %1" : "=&r"(result) : "r"(a), "r"(b));
+  return result;
+}
+
 #else
 
 static inline int32_t tiny_low(int32_t word) { return (int16_t)((uint32_t)word & 0xffffu); }
@@ -96,6 +123,25 @@ static inline int32_t tiny_dual_mac_crossed(int32_t a, int32_t b, int32_t c) {
 
 static inline int32_t tiny_saturate_int8(int32_t value) {
   return value < -128 ? -128 : value > 127 ? 127 : value;
+}
+
+/* 0xff for every byte of a that is less than b's, as signed bytes; else 0 */
+static inline uint32_t tiny_less_bytes(uint32_t a, uint32_t b) {
+  const uint32_t high = 0x80808080u;
+  /* bit 7 of each byte, where signs are equal: a >= b; these differences do not borrow */
+  const uint32_t not_less = (a | high) - (b & ~high);
+  const uint32_t less = ((a & ~b) | (~(a ^ b) & ~not_less)) & high;
+  return (less >> 7) * 0xffu;
+}
+
+static inline uint32_t tiny_max_bytes(uint32_t a, uint32_t b) {
+  const uint32_t less = tiny_less_bytes(a, b);
+  return (a & ~less) | (b & less);
+}
+
+static inline uint32_t tiny_min_bytes(uint32_t a, uint32_t b) {
+  const uint32_t less = tiny_less_bytes(a, b);
+  return (b & ~less) | (a & less);
 }
 
 #endif
