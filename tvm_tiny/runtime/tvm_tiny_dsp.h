@@ -54,6 +54,12 @@ static inline uint32_t tiny_repeat_byte(int32_t value) {
 /* bytes 0 and 2 of a word, sign-extended into its halves; bytes 1 and 3 */
 TINY_DSP_1(tiny_even_bytes, "sxtb16 %0, %1")
 TINY_DSP_1(tiny_odd_bytes, "sxtb16 %0, %1, ror #8")
+/* a, plus the same bytes of b lane by lane */
+TINY_DSP_2(tiny_add_even_bytes, "sxtab16 %0, %1, %2")
+TINY_DSP_2(tiny_add_odd_bytes, "sxtab16 %0, %1, %2, ror #8")
+/* (a * b.low) >> 16 + c, and with the high half */
+TINY_DSP_3(tiny_mac_wide_low, "smlawb %0, %1, %2, %3")
+TINY_DSP_3(tiny_mac_wide_high, "smlawt %0, %1, %2, %3")
 /* the low half of b below, the high half of a above */
 TINY_DSP_2(tiny_low_high, "pkhbt %0, %2, %1")
 /* a.low * b.low + a.high * b.high + c, and single products of halves */
@@ -93,6 +99,12 @@ static inline int32_t tiny_high(int32_t word) { return (int16_t)((uint32_t)word 
 
 static inline int32_t tiny_halves(int32_t low, int32_t high) {
   return (int32_t)(((uint32_t)low & 0xffffu) | (uint32_t)high << 16);
+}
+
+/* (a * b) >> 16 for |b| <= 2^15 */
+static inline int32_t tiny_wide_product(int32_t a, int32_t b) {
+  const int32_t low = (int32_t)((uint32_t)a & 0x7fffu) * b; /* 15 bits: products fit 32 */
+  return ((a >> 15) * b + (low >> 15)) >> 1;
 }
 
 static inline int32_t tiny_even_bytes(uint32_t word) {
