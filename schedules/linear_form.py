@@ -72,15 +72,22 @@ def _factors(slopes: tuple[float, float], shift: int) -> Iterator[tuple[int, int
 
 def _with_offset(results: Array, first: int, second: int, shift: int) -> LinearForm | None:
     """The offset that puts every sum between its result and the next one, if there is any."""
-    wanted, rows = results.astype(np.int64), VALUES[:, np.newaxis] * first
+    rows = VALUES[:, np.newaxis] * first
     sums = rows + VALUES * second
+    offset = offset_between(results.astype(np.int64), sums, shift)
+    if offset is None:
+        return None
+    # The C code adds the offset before the second product, and vectors a half less.
+    reach = max(np.abs(partial + offset).max() for partial in (rows, sums))
+    return LinearForm(first, second, offset, shift) if reach < REACH else None
+
+
+def offset_between(wanted: Array, sums: Array, shift: int) -> int | None:
+    """An offset with (sums + offset) >> shift = `wanted` after saturation, if there is any."""
     above_low, below_high = wanted > numerics.INT8_MIN, wanted < numerics.INT8_MAX
     least = int(np.where(above_low, (wanted << shift) - sums, -UNBOUNDED).max())
     most = int(np.where(below_high, ((wanted + 1) << shift) - 1 - sums, UNBOUNDED).min())
     if least > most:
         return None
     # Where no result is -128, or none 127, one side is unbounded.
-    offset = least if most == UNBOUNDED else most if least == -UNBOUNDED else (least + most) // 2
-    # The C code adds the offset before the second product, and vectors a half less.
-    reach = max(np.abs(partial + offset).max() for partial in (rows, sums))
-    return LinearForm(first, second, offset, shift) if reach < REACH else None
+    return least if most == UNBOUNDED else most if least == -UNBOUNDED else (least + most) // 2

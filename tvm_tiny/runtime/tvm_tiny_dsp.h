@@ -64,6 +64,10 @@ TINY_DSP_3(tiny_mac_wide_high, "smlawt %0, %1, %2, %3")
 TINY_DSP_2(tiny_low_high, "pkhbt %0, %2, %1")
 /* a.low * b.low + a.high * b.high + c, and single products of halves */
 TINY_DSP_3(tiny_dual_mac, "smlad %0, %1, %2, %3")
+TINY_DSP_2(tiny_mul_low_low, "smulbb %0, %1, %2")
+TINY_DSP_2(tiny_mul_high_high, "smultt %0, %1, %2")
+/* halves added one by one */
+TINY_DSP_2(tiny_add_halves, "sadd16 %0, %1, %2")
 /* a.low * b.high + a.high * b.low + c */
 TINY_DSP_3(tiny_dual_mac_crossed, "smladx %0, %1, %2, %3")
 TINY_DSP_3(tiny_mac_low_low, "smlabb %0, %1, %2, %3")

@@ -164,6 +164,75 @@ DEFINE_ADD(20)
 DEFINE_ADD(21)
 DEFINE_ADD(22)
 
+#if TINY_HAS_MVE
+
+#include <arm_mve.h>
+
+/* tiny_requantize: VQRDMULH is tiny_high_mul; adding the sign makes halves up halves away from zero. */
+static inline int32x4_t scale_vector(int32x4_t product, int32_t multiplier, int32_t shift) {
+  const int32x4_t high = vqrdmulhq_n_s32(product, multiplier);
+  return vrshlq_n_s32(vaddq_s32(high, vshrq_n_s32(high, 31)), -shift);
+}
+
+void tiny_mul(const int8_t *a, const int8_t *b, int32_t count, const int32_t *form, int8_t *y) {
+  const int16_t point_a = (int16_t)form[0];
+  const int16_t point_b = (int16_t)form[1];
+  const int32_t multiplier = form[2];
+  const int32_t shift = form[3];
+  const int16_t zero_point = (int16_t)form[4];
+  for (; count > 0; count -= 8) {
+    const mve_pred16_t inside = vctp16q((uint32_t)count);
+    const int16x8_t left = vaddq_n_s16(vldrbq_z_s16(a, inside), point_a);
+    const int16x8_t right = vaddq_n_s16(vldrbq_z_s16(b, inside), point_b);
+    const int32x4_t even = scale_vector(vmullbq_int_s16(left, right), multiplier, shift);
+    const int32x4_t odd = scale_vector(vmulltq_int_s16(left, right), multiplier, shift);
+    int16x8_t half = vqmovntq_s32(vqmovnbq_s32(left, even), odd);
+    half = vqaddq_n_s16(half, zero_point);
+    const int8x16_t byte = vqmovnbq_s16(vreinterpretq_s8_s16(half), half);
+    vstrbq_p_s16(y, vreinterpretq_s16_s8(byte), inside);
+    a += 8;
+    b += 8;
+    y += 8;
+  }
+}
+
+#else
+
+static inline int8_t scale_product(int32_t doubled, const int32_t *form, int32_t offset) {
+  return (int8_t)tiny_saturate_int8(tiny_scale(doubled, form[2], offset, form[3]));
+}
+
+void tiny_mul(const int8_t *a, const int8_t *b, int32_t count, const int32_t *form, int8_t *y) {
+  const int32_t local[4] = {form[0], form[1], form[2], form[3]};
+  const int32_t offset = (1 << (form[3] - 1)) + form[4] * (1 << form[3]);
+#if TINY_HAS_DSP
+  const int32_t point_a = tiny_low_high(form[0] * 65536, form[0]);
+  const int32_t point_b = tiny_low_high(form[1] * 65536, form[1]);
+  for (; count >= 4; count -= 4) {
+    const int32_t left = (int32_t)tiny_load_word(a);
+    const int32_t right = (int32_t)tiny_load_word(b);
+    int32_t even = tiny_add_even_bytes(point_a, left);
+    int32_t odd = tiny_add_odd_bytes(point_a, left);
+    const int32_t even_b = tiny_add_even_bytes(point_b, right);
+    const int32_t odd_b = tiny_add_odd_bytes(point_b, right);
+    even = tiny_add_halves(even, even);
+    odd = tiny_add_halves(odd, odd);
+    y[0] = scale_product(tiny_mul_low_low(even, even_b), local, offset);
+    y[1] = scale_product(tiny_mul_low_low(odd, odd_b), local, offset);
+    y[2] = scale_product(tiny_mul_high_high(even, even_b), local, offset);
+    y[3] = scale_product(tiny_mul_high_high(odd, odd_b), local, offset);
+    a += 4;
+    b += 4;
+    y += 4;
+  }
+#endif
+  for (; count > 0; --count) {
+    *y++ = scale_product((*a++ + local[0]) * (*b++ + local[1]) * 2, local, offset);
+  }
+}
+
+#endif
+
 void tiny_clamp_run(int8_t *values, int32_t count, int32_t low, int32_t high) {
   const uint32_t least = tiny_repeat_byte(low);
   const uint32_t most = tiny_repeat_byte(high);

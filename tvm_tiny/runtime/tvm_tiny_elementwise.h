@@ -14,6 +14,11 @@ void tiny_add_20(const int8_t *a, const int8_t *b, int32_t count, const int32_t 
 void tiny_add_21(const int8_t *a, const int8_t *b, int32_t count, const int32_t *form, int8_t *y);
 void tiny_add_22(const int8_t *a, const int8_t *b, int32_t count, const int32_t *form, int8_t *y);
 
+/* y[i] = (a[i] + form[0]) * (b[i] + form[1]), scaled as by tiny_requantize with multiplier form[2] and
+ * shift form[3], which is positive; plus form[4], to the nearest int8.
+ */
+void tiny_mul(const int8_t *a, const int8_t *b, int32_t count, const int32_t *form, int8_t *y);
+
 /* Clamp values in place, for layers whose range is less than int8's. */
 void tiny_clamp_run(int8_t *values, int32_t count, int32_t low, int32_t high);
 
