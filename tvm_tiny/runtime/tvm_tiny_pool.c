@@ -120,25 +120,50 @@ static inline void spread(lanes_t sums, int32_t count, int32_t *totals) {
 #endif
 }
 
-/* Four or eight channels. */
-static inline void sum_of(const window_t *window, int32_t channel, int32_t is_pair, lanes_t *a,
-                          lanes_t *b) {
-  lanes_t first = {0, 0};
-  lanes_t second = {0, 0};
-  for (int32_t row = 0; row < window->rows; ++row) {
-    const int8_t *pixel = window->first + row * window->row_step + channel;
-    const int32_t step = window->channels;
-#pragma GCC unroll 4
-    for (int32_t column = window->columns; column > 0; --column) {
-      first = add_word(first, load_aligned(pixel));
-      if (is_pair) {
-        second = add_word(second, load_aligned(pixel + 4));
+typedef struct {
+  lanes_t first;
+  lanes_t second;
+} block_t;
+
+/* Compilers would keep the addresses of all pixels of an unrolled loop, and run out of registers. */
+#if defined(__GNUC__)
+#define FORGET(pointer) __asm__("" : "+r"(pointer))
+#else
+#define FORGET(pointer) (void)(pointer)
+#endif
+
+/* Four channels of a pixel, or eight. */
+static inline block_t add_pixel(block_t sums, const int8_t *pixel, int32_t is_pair) {
+  sums.first = add_word(sums.first, load_aligned(pixel));
+  if (is_pair) {
+    sums.second = add_word(sums.second, load_aligned(pixel + 4));
+  }
+  return sums;
+}
+
+static inline block_t sum_of(const window_t *window, int32_t channel, int32_t is_pair) {
+  const int32_t step = window->channels;
+  const int32_t columns = window->columns;
+  const int8_t *start = window->first + channel;
+  block_t sums = {{0, 0}, {0, 0}};
+  for (int32_t row = window->rows; row > 0; --row) {
+    const int8_t *pixel = start;
+    int32_t column = columns;
+    for (; column >= 8; column -= 8) {
+#pragma GCC unroll 8
+      for (int32_t i = 0; i < 8; ++i) {
+        sums = add_pixel(sums, pixel, is_pair);
+        pixel += step;
+        FORGET(pixel);
       }
+    }
+    for (; column > 0; --column) {
+      sums = add_pixel(sums, pixel, is_pair);
       pixel += step;
     }
+    start += window->row_step;
   }
-  *a = first;
-  *b = second;
+  return sums;
 }
 
 static inline void store_means(lanes_t sums, int32_t count, int32_t reciprocal, int8_t *y) {
@@ -161,17 +186,14 @@ static inline void store_means(lanes_t sums, int32_t count, int32_t reciprocal, 
 static void average(const window_t *window, int32_t reciprocal, int8_t *y) {
   const int32_t channels = window->channels;
   const int32_t count = window->rows * window->columns;
-  lanes_t a;
-  lanes_t b;
   int32_t c = 0;
   for (; c + 8 <= channels; c += 8) {
-    sum_of(window, c, 1, &a, &b);
-    store_means(a, count, reciprocal, y + c);
-    store_means(b, count, reciprocal, y + c + 4);
+    const block_t sums = sum_of(window, c, 1);
+    store_means(sums.first, count, reciprocal, y + c);
+    store_means(sums.second, count, reciprocal, y + c + 4);
   }
   if (c < channels) {
-    sum_of(window, c, 0, &a, &b);
-    store_means(a, count, reciprocal, y + c);
+    store_means(sum_of(window, c, 0).first, count, reciprocal, y + c);
   }
 }
 
@@ -227,11 +249,9 @@ void tiny_mean(const int8_t *image, int32_t pixels, int32_t channels, const int3
     vst1q_s16(totals, sum_of(&window, c, vctp16q((uint32_t)count)));
 #else
     int32_t totals[8];
-    lanes_t a;
-    lanes_t b;
-    sum_of(&window, c, count == 8, &a, &b);
-    spread(a, pixels, totals);
-    spread(b, pixels, totals + 4);
+    const block_t sums = count == 8 ? sum_of(&window, c, 1) : sum_of(&window, c, 0);
+    spread(sums.first, pixels, totals);
+    spread(sums.second, pixels, totals + 4);
 #endif
     for (int32_t i = 0; i < count; ++i) {
       const int32_t scaled = tiny_requantize(totals[i] + rescale[0], rescale[1], rescale[2]);
