@@ -50,14 +50,35 @@ static inline int16x8_t sum_of(const window_t *window, int32_t channel, mve_pred
   return sum;
 }
 
+static inline void store_means(int16x8_t sum, int32_t reciprocal, int8_t *y, mve_pred16_t inside) {
+  const int32x4_t even = vqrdmulhq_n_s32(vmovlbq_s16(sum), 2 * reciprocal);
+  const int32x4_t odd = vqrdmulhq_n_s32(vmovltq_s16(sum), 2 * reciprocal);
+  const int16x8_t mean = vmovntq_s32(vmovnbq_s32(sum, even), odd);
+  vstrbq_p_s16(y, mean, inside);
+}
+
 static void average(const window_t *window, int32_t reciprocal, int8_t *y) {
   for (int32_t c = 0; c < window->channels; c += 8) {
     const mve_pred16_t inside = vctp16q((uint32_t)(window->channels - c));
-    const int16x8_t sum = sum_of(window, c, inside);
-    const int32x4_t even = vqrdmulhq_n_s32(vmovlbq_s16(sum), 2 * reciprocal);
-    const int32x4_t odd = vqrdmulhq_n_s32(vmovltq_s16(sum), 2 * reciprocal);
-    const int16x8_t mean = vmovntq_s32(vmovnbq_s32(sum, even), odd);
-    vstrbq_p_s16(y + c, mean, inside);
+    store_means(sum_of(window, c, inside), reciprocal, y + c, inside);
+  }
+}
+
+/* The same for windows of 2x2. */
+static void average_four(const window_t *window, int32_t reciprocal, int8_t *y) {
+  const int32_t channels = window->channels;
+  const int8_t *upper = window->first;
+  const int8_t *lower = upper + window->row_step;
+  for (int32_t left = channels; left > 0; left -= 8) {
+    const mve_pred16_t inside = vctp16q((uint32_t)left);
+    const int16x8_t above =
+        vaddq_s16(vldrbq_z_s16(upper, inside), vldrbq_z_s16(upper + channels, inside));
+    const int16x8_t below =
+        vaddq_s16(vldrbq_z_s16(lower, inside), vldrbq_z_s16(lower + channels, inside));
+    store_means(vaddq_s16(above, below), reciprocal, y, inside);
+    upper += 8;
+    lower += 8;
+    y += 8;
   }
 }
 
@@ -197,6 +218,23 @@ static void average(const window_t *window, int32_t reciprocal, int8_t *y) {
   }
 }
 
+/* The same for windows of 2x2. */
+static void average_four(const window_t *window, int32_t reciprocal, int8_t *y) {
+  const int32_t step = window->channels;
+  const int8_t *upper = window->first;
+  const int8_t *lower = upper + window->row_step;
+  for (const int8_t *end = y + step; y < end; y += 4) {
+    lanes_t sums = {0, 0};
+    sums = add_word(sums, load_aligned(upper));
+    sums = add_word(sums, load_aligned(upper + step));
+    sums = add_word(sums, load_aligned(lower));
+    sums = add_word(sums, load_aligned(lower + step));
+    store_means(sums, 4, reciprocal, y);
+    upper += 4;
+    lower += 4;
+  }
+}
+
 static void largest(const window_t *window, int32_t low, int32_t high, int8_t *y) {
   const uint32_t least = tiny_repeat_byte(low);
   const uint32_t most = tiny_repeat_byte(high);
@@ -223,7 +261,12 @@ void tiny_average_pool(const int8_t *image, const int32_t *pool, const int32_t *
   for (int32_t oy = 0; oy < pool[TINY_POOL_OUTPUT_HEIGHT]; ++oy) {
     for (int32_t ox = 0; ox < pool[TINY_POOL_OUTPUT_WIDTH]; ++ox) {
       const window_t window = window_at(image, pool, oy, ox);
-      average(&window, reciprocals[window.rows * window.columns], y);
+      const int32_t reciprocal = reciprocals[window.rows * window.columns];
+      if (window.rows == 2 && window.columns == 2) {
+        average_four(&window, reciprocal, y);
+      } else {
+        average(&window, reciprocal, y);
+      }
       y += window.channels;
     }
   }
