@@ -94,12 +94,12 @@ def binary_kernel(
 class RunCall:
     """A function of the C runtime over runs of contiguous elements.
 
-    Its arguments are: both operands, the number of elements, `table`, the output. It saturates to
+    Its arguments are: both operands, the number of elements, `form`, the output. It saturates to
     int8; a narrower clamp follows in a pass of its own.
     """
 
     function: str
-    table: Array
+    form: Array
     clamp_min: int
     clamp_max: int
 
@@ -119,14 +119,14 @@ def run_kernel(name: str, a: Argument, b: Argument, run: RunCall) -> Kernel | No
     outer = (1,) * (MAX_OUTER_AXES - inner) + tuple(shape[:inner])
     offset = _Offsets(shape, inner)
     a_size, b_size, size = int(np.prod(a_shape)), int(np.prod(b_shape)), int(np.prod(shape))
-    table_size, low, high = len(run.table), run.clamp_min, run.clamp_max
+    form_size, low, high = len(run.form), run.clamp_min, run.clamp_max
     is_narrow = (low, high) != (numerics.INT8_MIN, numerics.INT8_MAX)
 
     @T.prim_func(s_tir=True)
     def runs(
         a: T.Buffer((a_size,), "int8"),
         b: T.Buffer((b_size,), "int8"),
-        table: T.Buffer((table_size,), "int32"),
+        form: T.Buffer((form_size,), "int32"),
         y: T.Buffer((size,), "int8"),
     ):
         for i0, i1, i2 in T.grid(*outer):
@@ -136,7 +136,7 @@ def run_kernel(name: str, a: Argument, b: Argument, run: RunCall) -> Kernel | No
                     a[offset.of(a_shape, i0, i1, i2)],
                     b[offset.of(b_shape, i0, i1, i2)],
                     run_length,
-                    table[0],
+                    form[0],
                     y[offset.of(shape, i0, i1, i2)],
                 )
             )
@@ -146,7 +146,7 @@ def run_kernel(name: str, a: Argument, b: Argument, run: RunCall) -> Kernel | No
     operands = [("a", a), ("b", b)]
     constants = [(n, v.astype(np.int8)) for n, v in operands if isinstance(v, np.ndarray)]
     function = _run_time_first(runs, a, b)
-    return Kernel(name, function, (*constants, ("table", run.table)), sources=SOURCES)
+    return Kernel(name, function, (*constants, ("form", run.form)), sources=SOURCES)
 
 
 @dataclass(frozen=True)

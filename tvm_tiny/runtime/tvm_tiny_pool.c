@@ -57,7 +57,7 @@ static inline void store_means(int16x8_t sum, int32_t reciprocal, int8_t *y, mve
   vstrbq_p_s16(y, mean, inside);
 }
 
-static void average(const window_t *window, int32_t reciprocal, int8_t *y) {
+static __attribute__((noinline)) void average(const window_t *window, int32_t reciprocal, int8_t *y) {
   for (int32_t c = 0; c < window->channels; c += 8) {
     const mve_pred16_t inside = vctp16q((uint32_t)(window->channels - c));
     store_means(sum_of(window, c, inside), reciprocal, y + c, inside);
@@ -204,7 +204,7 @@ static inline void store_means(lanes_t sums, int32_t count, int32_t reciprocal, 
 #endif
 }
 
-static void average(const window_t *window, int32_t reciprocal, int8_t *y) {
+static __attribute__((noinline)) void average(const window_t *window, int32_t reciprocal, int8_t *y) {
   const int32_t channels = window->channels;
   const int32_t count = window->rows * window->columns;
   int32_t c = 0;
