@@ -24,6 +24,8 @@ from tvm_tiny.schedules.dialect import (
 )
 from tvm_tiny.schedules.microkernel import call
 
+FEWEST_PIXELS = 8  # for which lanes are worth unpacking, as measured
+
 
 @dataclass(frozen=True)
 class QMeanAttributes(Attributes):
@@ -97,7 +99,9 @@ def word_kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel | None:
     batch, pixels = int(np.prod(data.shape[:first])), int(np.prod(data.shape[first : last + 1]))
     channels = int(np.prod(data.shape[last + 1 :]))
     is_possible = attrs.axes == tuple(range(first, last + 1)) and attrs.shift <= 0
-    if not is_possible or channels % pooling.WORD or pixels > pooling.LARGEST_COUNT:
+    if not is_possible or channels % pooling.WORD:
+        return None
+    if not FEWEST_PIXELS <= pixels <= pooling.LARGEST_COUNT:
         return None
     offset = -attrs.input_zero_point * pixels
     rescale = np.array([offset, attrs.multiplier, -attrs.shift, attrs.output_zero_point], np.int32)
