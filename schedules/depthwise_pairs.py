@@ -112,7 +112,7 @@ class _ThreeByThree:
     def _row(self) -> list[str]:
         o = self.outputs
         pairs, is_odd = divmod(o.width, 2)
-        chunk = min(pairs, ROW_PAIRS, (LARGEST_OFFSET // o.step + 1) // 2 or 1)
+        chunk = min(pairs, ROW_PAIRS, LARGEST_OFFSET // o.step // 2)
         loops = pairs // chunk if chunk and pairs > chunk else 0
         lines: list[str] = []
         if loops:

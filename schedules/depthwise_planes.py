@@ -71,7 +71,7 @@ class _Job:
         plane, tap_bytes = self.plane, self.attrs.dilation[0] * self.plane.bytes_of_row
         reach = (rows - 1) * tap_bytes + 4 * OUTPUTS_OF_TILE + 4 * LARGEST_WIDTH
         largest = LARGEST_PAIR_OFFSET if self.is_small else LARGEST_OFFSET
-        is_near = reach <= largest and channels * OUTPUTS_OF_TILE <= LARGEST_OFFSET
+        is_near = reach <= largest and 2 * channels <= LARGEST_OFFSET
         return is_near and plane.height > 0 and plane.width > 0
 
     @property

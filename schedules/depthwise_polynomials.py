@@ -21,11 +21,11 @@ from tvm_tiny.schedules.depthwise_pairs import (
 )
 from tvm_tiny.schedules.dialect import Array
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
-from tvm_tiny.schedules.planes import FIELD_BITS, add
+from tvm_tiny.schedules.planes import FIELD_BITS, LARGEST_OFFSET, add
 
 END, MIDDLE = 1 << 19, 1 << 20  # what coefficients start with
 START = END + (MIDDLE << FIELD_BITS) + (END << 2 * FIELD_BITS)
-TILE = 4  # sums of two registers
+LARGEST_TILE = 4  # sums, of two registers each
 HALVES = ("low", "high")
 LARGEST_ACTIVATION = 128
 
@@ -69,6 +69,7 @@ def stride_one(outputs: Outputs, rows: int, words: int) -> MicroKernel:
 class _StrideOne:
     def __init__(self, outputs: Outputs, rows: int, words: int) -> None:
         self.outputs, self.rows, self.words = outputs, rows, words
+        self.tile = min(LARGEST_TILE, (LARGEST_OFFSET // outputs.step + 1) // 2)
         self.parameters = 4 * rows * words  # bytes
         own = self.parameters + 4 * (1 + len(outputs.scaling.columns))
         own += own % 8
@@ -83,7 +84,11 @@ class _StrideOne:
             w1="r3",
             w2="r12",
             w3="lr",
-            **{f"{half}{i}": SUMS[2 * i + j] for i in range(TILE) for j, half in enumerate(HALVES)},
+            **{
+                f"{half}{i}": SUMS[2 * i + j]
+                for i in range(LARGEST_TILE)
+                for j, half in enumerate(HALVES)
+            },
             y="r1",
             bias="r2",
             multiplier="r3",
@@ -110,15 +115,15 @@ class _StrideOne:
         """First tile, a loop of whole ones, and the last, whose last middle may lie outside."""
         o = self.outputs
         sums = o.width // 2 + 1
-        first = min(sums, TILE)
-        inner, last = divmod(sums - first, TILE)
+        first = min(sums, self.tile)
+        inner, last = divmod(sums - first, self.tile)
         if inner and not last:
-            inner, last = inner - 1, TILE
+            inner, last = inner - 1, self.tile
         skip_last = o.width % 2 == 0
         lines = self._tile(first, is_first=True, skip_last=skip_last and first == sums)
         if inner:
             lines += [f"mov x, #{inner}", f"str x, [sp, #{self.tiles}]", "1:"]
-            lines += self._tile(TILE)
+            lines += self._tile(self.tile)
             lines += [f"ldr x, [sp, #{self.tiles}]", "subs x, #1"]
             lines += [f"str x, [sp, #{self.tiles}]", "bne 1b"]
         if last:

@@ -228,11 +228,14 @@ def pair_kernel(
     multiplier: Array,
     shift: Array,
 ) -> Kernel | None:
-    """The kernel of pair_conv.py for layers of more than a pixel."""
+    """The kernel of pair_conv.py, for layers of one pixel only where packing is impossible."""
     taps = weight.reshape(len(weight), -1)
     bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
     output = infer(attrs, data, weight)
-    if is_wide or output.shape[1] * output.shape[2] == 1:
+    if is_wide:
+        return None
+    is_pixel = output.shape[1] * output.shape[2] == 1
+    if is_pixel and packed_kernel(attrs, data, weight, bias, multiplier, shift) is not None:
         return None
     return pair_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
 
