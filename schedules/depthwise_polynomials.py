@@ -26,7 +26,6 @@ from tvm_tiny.schedules.planes import FIELD_BITS, LARGEST_OFFSET, add
 END, MIDDLE = 1 << 19, 1 << 20  # what coefficients start with
 START = END + (MIDDLE << FIELD_BITS) + (END << 2 * FIELD_BITS)
 LARGEST_TILE = 4  # sums, of two registers each
-HALVES = ("low", "high")
 LARGEST_ACTIVATION = 128
 
 
@@ -84,11 +83,8 @@ class _StrideOne:
             w1="r3",
             w2="r12",
             w3="lr",
-            **{
-                f"{half}{i}": SUMS[2 * i + j]
-                for i in range(LARGEST_TILE)
-                for j, half in enumerate(HALVES)
-            },
+            **{f"low{i}": SUMS[2 * i] for i in range(LARGEST_TILE)},
+            **{f"high{i}": SUMS[2 * i + 1] for i in range(LARGEST_TILE)},
             y="r1",
             bias="r2",
             multiplier="r3",

@@ -9,7 +9,7 @@ import pytest
 
 from tests.schedules.suite import call_of, samples_of
 from tests.schedules.test_quantize import EDGES
-from tests.schedules.test_random_operators_on_cores import CORES, side_by_side
+from tests.support.calls import side_by_side
 from tvm_tiny.build_firmware import build
 from tvm_tiny.schedules import dialect, qadd, qmul
 from tvm_tiny.schedules.dialect import TensorSpec
@@ -19,6 +19,7 @@ from tvm_tiny.schedules.qmax_pool2d import QMAX_POOL2D
 from tvm_tiny.schedules.qmean import QMEAN, QMeanAttributes, fold_count
 from tvm_tiny.schedules.quantize import QUANTIZE, QuantizeAttributes
 
+CORES = ("cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 Scales = tuple[float, float, float]
 # scales and zero points of (a, b, output): usual ones, saturating ones, powers of two
 SUMS: list[tuple[Scales, tuple[int, int, int]]] = [

@@ -59,7 +59,7 @@ def constants(generator: Any, shape: tuple[int, ...], channels: int, taps: int) 
     return [weight, bias, *numerics.quantize_multiplier(real)]
 
 
-def requantisation(generator: Any) -> dict[str, int]:
+def requantisation(generator: Any) -> dict[str, Any]:
     """Return zero points, with a fused ReLU or without."""
     zero_point = int(generator.integers(-128, 0))
     return {
