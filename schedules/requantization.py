@@ -8,6 +8,7 @@ channels share it and a small table otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from tvm import tirx
@@ -194,3 +195,38 @@ class DspEpilogue:
         offset = ((np.int64(1) << right) >> 1) + (self.attrs.output_zero_point << right)
         doubled = (2 * bias.astype(np.int64)) << self.left
         return np.stack([doubled, self.multiplier.astype(np.int64), offset, right], axis=1)
+
+
+@dataclass(frozen=True)
+class HeliumEpilogue:
+    """Channel parameters of the runtime's epilogue on cores with Helium.
+
+    VQRDMULH is the doubling high multiply and VRSHL shifts with a rounding half up. That is what
+    TensorFlow Lite does but for the halves of negative numbers, which it rounds down: they count
+    only where the output can be less than its zero point.
+    """
+
+    FIELDS: ClassVar[int] = 3
+    FRACTION_BITS: ClassVar[int] = 7  # of biases that are rounded half up
+
+    attrs: RequantizeAttributes
+    multiplier: Array
+    shift: Array
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether all shifts are to the right; what is multiplied by zero may be shifted."""
+        is_right = np.all((self.shift <= -1) | (self.multiplier == 0))
+        return bool(is_right) and self.attrs.fraction_bits in (0, self.FRACTION_BITS)
+
+    @property
+    def way(self) -> str:
+        """The rounding's name in the runtime."""
+        if self.attrs.fraction_bits:
+            return "half_up"
+        return "relu" if self.attrs.clamp_min >= self.attrs.output_zero_point else "away"
+
+    def table(self, bias: Array) -> Array:
+        """Bias, multiplier and shift of every channel: (channels, FIELDS)."""
+        shift = np.minimum(self.shift, -1)
+        return np.stack([bias, self.multiplier, shift], axis=1).astype(np.int32)
