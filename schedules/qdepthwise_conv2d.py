@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import plane_depthwise, requantization
+from tvm_tiny.schedules import helium_depthwise, plane_depthwise, requantization
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -22,7 +22,12 @@ from tvm_tiny.schedules.dialect import (
     Variant,
     define,
 )
-from tvm_tiny.schedules.requantization import CHANNEL_TILE, DspEpilogue, RequantizeAttributes
+from tvm_tiny.schedules.requantization import (
+    CHANNEL_TILE,
+    DspEpilogue,
+    HeliumEpilogue,
+    RequantizeAttributes,
+)
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
 
 
@@ -147,6 +152,24 @@ def plane_kernel(
     return plane_depthwise.kernel(attrs, data, output, weight, bias, epilogue)
 
 
+def helium_kernel(
+    attrs: QDepthwiseConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel | None:
+    """The kernel of helium_depthwise.py where its requantisation can do this layer's shifts."""
+    taps = weight.reshape(-1, weight.shape[2]).T
+    bias, _ = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    epilogue = HeliumEpilogue(attrs, multiplier, shift)
+    if not epilogue.is_supported:
+        return None
+    output = infer(attrs, data, weight)
+    return helium_depthwise.kernel(attrs, data, output, weight, bias, epilogue)
+
+
 QDEPTHWISE_CONV2D = define(
     Operator(
         "tiny.qdepthwise_conv2d",
@@ -155,6 +178,9 @@ QDEPTHWISE_CONV2D = define(
         meaning,
         kernel,
         macs,
-        (Variant("plane", frozenset({"dsp"}), plane_kernel),),
+        (
+            Variant("helium", frozenset({"mve"}), helium_kernel),
+            Variant("plane", frozenset({"dsp"}), plane_kernel),
+        ),
     )
 )
