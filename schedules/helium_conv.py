@@ -15,8 +15,9 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import numerics, requantization
+from tvm_tiny.schedules import helium_windows, numerics, requantization
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules.helium_windows import WINDOW_FIELDS, Windows
 from tvm_tiny.schedules.microkernel import call
 from tvm_tiny.schedules.requantization import HeliumEpilogue
 
@@ -25,8 +26,13 @@ if TYPE_CHECKING:
 
 CHUNK, PIXELS, CHANNELS = 16, 4, 4
 CHANNEL_ORDER = (0, 2, 1, 3)  # of a group: narrowing interleaves its halves
-SOURCES = ("tvm_tiny_mve.h", "tvm_tiny_helium.h", "tvm_tiny_helium.c")
-WINDOW_FIELDS = 13
+SOURCES = (
+    "tvm_tiny_mve.h",
+    "tvm_tiny_helium.h",
+    "tvm_tiny_helium.c",
+    "tvm_tiny_helium_windows.h",
+    "tvm_tiny_helium_windows.c",
+)
 
 
 def _chunks(weight: Array) -> Array:
@@ -74,29 +80,29 @@ def kernel(
     """The kernel for any window, stride and padding; None for groups."""
     if attrs.groups != 1:
         return None
-    layer = _Layer(attrs, data, output, weight, epilogue)
-    flat, folded = (
-        weight.reshape(len(weight), -1),
-        requantization.fold_zero_point(bias, weight, attrs),
-    )
-    table = epilogue.table(folded)
+    layer = Layer(attrs, data, output, weight, epilogue)
+    flat = weight.reshape(len(weight), -1)
+    table = epilogue.table(requantization.fold_zero_point(bias, weight, attrs))
     if layer.is_tiled:
-        function = _pointwise(layer) if layer.is_pointwise else _windowed(layer)
         packed, params = pack_tile_weights(flat), pack_tile_params(table)
     else:
-        function = _direct(layer) if layer.is_direct else _single(layer)
         packed, params = pack_pixel_weights(flat), pack_pixel_params(table)
     return Kernel(
         "conv2d_1x1" if layer.is_pointwise else "conv2d",
-        function,
-        (("window", layer.window), ("weight", packed.reshape(-1)), ("params", params.reshape(-1))),
-        None if layer.is_direct else TensorSpec((layer.scratch_bytes,), "int8"),
+        layer.function(),
+        (
+            ("window", layer.windows.table()),
+            *((("pieces", layer.windows.pieces()),) if layer.is_banded else ()),
+            ("weight", packed.reshape(-1)),
+            ("params", params.reshape(-1)),
+        ),
+        TensorSpec((layer.extents[0],), "int8") if layer.extents[0] else None,
         SOURCES,
     )
 
 
 @dataclass(frozen=True)
-class _Layer:
+class Layer:
     """Sizes of a layer, and the calls that its kernels are made of."""
 
     attrs: QConv2DAttributes
@@ -107,18 +113,22 @@ class _Layer:
 
     @property
     def depth(self) -> int:
+        """Bytes of a window."""
         return int(self.weight[0].size)
 
     @property
     def chunks(self) -> int:
+        """Chunks of a window."""
         return -(-self.depth // CHUNK)
 
     @property
     def groups(self) -> int:
+        """Groups of four output channels."""
         return -(-self.channels // CHANNELS)
 
     @property
     def channels(self) -> int:
+        """Output channels."""
         return self.output.shape[3]
 
     @property
@@ -139,6 +149,7 @@ class _Layer:
 
     @property
     def is_tiled(self) -> bool:
+        """Whether there are pixels enough for tiles."""
         return self.pixels >= PIXELS
 
     @property
@@ -147,28 +158,40 @@ class _Layer:
         return not self.is_tiled and self.is_pointwise and self.depth % CHUNK == 0
 
     @property
-    def tiles(self) -> int:
-        return -(-self.pixels // PIXELS)
-
-    def first(self, tile: tirx.Expr) -> tirx.Expr:
-        """A tile's first pixel; the last tile computes pixels again where it would reach over."""
-        pixel = tile * PIXELS
-        return pixel if self.pixels % PIXELS == 0 else T.min(pixel, self.pixels - PIXELS)
+    def is_narrow(self) -> bool:
+        """Whether tiles are read and written where they lie, and pixels are one chunk."""
+        is_plain = self.is_tiled and self.is_pointwise and not self.has_gaps
+        return is_plain and self.depth <= CHUNK
 
     @property
-    def window(self) -> Array:
-        """What tiny_helium_windows reads: see `enum` in runtime/tvm_tiny_helium.h."""
-        attrs = self.attrs
-        fields = (
-            *self.data.shape[1:],
-            *self.weight.shape[1:3],
-            *attrs.strides,
-            *attrs.padding[:2],
-            *attrs.dilation,
-            self.output.shape[2],
-            attrs.input_zero_point,
-        )
-        return np.array(fields, np.int32)
+    def is_banded(self) -> bool:
+        """Whether windows are put together from a band."""
+        return self.is_tiled and not self.is_pointwise and not self.windows.is_chunked
+
+    @property
+    def windows(self) -> Windows:
+        """Geometry of the windows."""
+        kernel = (self.weight.shape[1], self.weight.shape[2])
+        return Windows(self.attrs, self.data, self.output, kernel)
+
+    def function(self) -> tirx.PrimFunc:
+        """The kernel's loops."""
+        if not self.is_tiled:
+            return _direct(self) if self.is_direct else _single(self)
+        if self.is_pointwise:
+            return _narrow(self) if self.is_narrow else _pointwise(self)
+        return helium_windows.banded(self) if self.is_banded else helium_windows.chunked(self)
+
+    @staticmethod
+    def tiles(pixels: int) -> int:
+        """Tiles of a number of pixels."""
+        return -(-pixels // PIXELS)
+
+    @staticmethod
+    def first(tile: tirx.Expr, pixels: int) -> tirx.Expr:
+        """A tile's first pixel; the last tile computes pixels again where it would reach over."""
+        pixel = tile * PIXELS
+        return pixel if pixels % PIXELS == 0 else T.min(pixel, pixels - PIXELS)
 
     @property
     def has_gaps(self) -> bool:
@@ -176,20 +199,19 @@ class _Layer:
         return self.channels % CHANNELS > 0
 
     @property
-    def bytes_at(self) -> int:
-        """Offset in scratch of windows whose bytes are gathered before they become chunks."""
-        return self.chunks * CHUNK * (PIXELS if self.is_tiled else 1)
-
-    @property
     def tile_at(self) -> int:
-        """Offset in scratch of a tile of outputs."""
-        is_gathered = self.is_tiled and not self.is_pointwise and self.data.shape[3] % CHUNK > 0
-        return self.bytes_at + (-(-PIXELS * self.depth // 4) * 4 if is_gathered else 0)
+        """Offset in scratch of a tile of outputs, behind the chunks and the band."""
+        if self.is_direct or self.is_narrow:
+            return 0
+        band = self.windows.band_bytes if self.is_banded else 0
+        return self.chunks * CHUNK * (PIXELS if self.is_tiled else 1) + -(-band // 4) * 4
 
     @property
-    def scratch_bytes(self) -> int:
-        is_closed_up = self.has_gaps and self.is_tiled
-        return self.tile_at + (PIXELS * self.groups * CHANNELS if is_closed_up else 0)
+    def extents(self) -> tuple[int, int, int]:
+        """Bytes of scratch, bytes of weights and words of parameters."""
+        padded, has_tile = self.groups * CHANNELS, self.has_gaps and self.is_tiled
+        scratch = self.tile_at + (PIXELS * padded if has_tile else 0)
+        return scratch, padded * self.chunks * CHUNK, padded * HeliumEpilogue.FIELDS
 
     def conv(
         self,
@@ -214,6 +236,13 @@ class _Layer:
         sizes = (self.groups * CHANNELS, PIXELS, self.channels)
         return call("tiny_helium_close_up", scratch[self.tile_at], *sizes, y)
 
+    def narrow(
+        self, x: tirx.Expr, weight: tirx.Expr, params: tirx.Expr, y: tirx.Expr, tiles: int
+    ) -> tirx.Expr:
+        """All channels of some tiles."""
+        sizes = (self.depth, self.groups, tiles, self.attrs.output_zero_point)
+        return call(f"tiny_helium_narrow_{self.epilogue.way}", x, weight, params, y, *sizes)
+
     def dense(
         self, pixel: tirx.Expr, weight: tirx.Expr, params: tirx.Expr, y: tirx.Expr
     ) -> tirx.Expr:
@@ -229,11 +258,10 @@ class _Layer:
         return call("tiny_helium_clamp", first, self.output.elements, low, high)
 
 
-def _pointwise(layer: _Layer) -> tirx.PrimFunc:
-    """Chunks of four pixels side by side; pixels of one chunk are read where they lie."""
+def _pointwise(layer: Layer) -> tirx.PrimFunc:
+    """Chunks of four pixels side by side."""
     pixels, depth, channels = layer.pixels, layer.depth, layer.channels
-    size, weights, fields = _extents(layer)
-    is_in_place = depth == CHUNK
+    size, weights, fields = layer.extents
 
     @T.prim_func(s_tir=True)
     def conv2d_1x1(
@@ -244,68 +272,49 @@ def _pointwise(layer: _Layer) -> tirx.PrimFunc:
         scratch: T.Buffer((size,), "int8"),
         y: T.Buffer((pixels, channels), "int8"),
     ):
-        for t in range(layer.tiles):
+        for t in range(layer.tiles(pixels)):
             T.evaluate(
-                T.int32(0)
-                if is_in_place
-                else call("tiny_helium_pixels", x[layer.first(t), 0], depth, depth, scratch[0])
+                call("tiny_helium_pixels", x[layer.first(t, pixels), 0], depth, depth, scratch[0])
             )
             T.evaluate(
-                layer.conv(
-                    x[layer.first(t), 0] if is_in_place else scratch[0],
-                    weight[0],
-                    params[0],
-                    scratch,
-                    y[layer.first(t), 0],
-                )
+                layer.conv(scratch[0], weight[0], params[0], scratch, y[layer.first(t, pixels), 0])
             )
-            T.evaluate(layer.close_up(scratch, y[layer.first(t), 0]))
+            T.evaluate(layer.close_up(scratch, y[layer.first(t, pixels), 0]))
         T.evaluate(layer.clamp(y[0, 0]))
 
     return conv2d_1x1
 
 
-def _windowed(layer: _Layer) -> tirx.PrimFunc:
-    """Any other window is gathered tap by tap."""
-    images, pixels, channels = layer.images, layer.pixels, layer.channels
-    elements = layer.data.elements // images
-    size, weights, fields = _extents(layer)
-    bytes_at = layer.bytes_at if layer.bytes_at < size else 0
+def _narrow(layer: Layer) -> tirx.PrimFunc:
+    """Pixels of one chunk: the runtime has a loop over all tiles but the one that remains."""
+    pixels, depth, channels = layer.pixels, layer.depth, layer.channels
+    _, weights, fields = layer.extents
+    last = pixels - PIXELS
 
     @T.prim_func(s_tir=True)
-    def conv2d(
-        x: T.Buffer((images, elements), "int8"),
+    def conv2d_1x1(
+        x: T.Buffer((pixels, depth), "int8"),
         window: T.Buffer((WINDOW_FIELDS,), "int32"),
         weight: T.Buffer((weights,), "int8"),
         params: T.Buffer((fields,), "int32"),
-        scratch: T.Buffer((size,), "int8"),
-        y: T.Buffer((images, pixels, channels), "int8"),
+        y: T.Buffer((pixels, channels), "int8"),
     ):
-        for n, t in T.grid(images, layer.tiles):
-            T.evaluate(
-                call(
-                    "tiny_helium_windows",
-                    x[n, 0],
-                    window[0],
-                    layer.first(t),
-                    scratch[0],
-                    scratch[bytes_at],
-                )
-            )
-            T.evaluate(
-                layer.conv(scratch[0], weight[0], params[0], scratch, y[n, layer.first(t), 0])
-            )
-            T.evaluate(layer.close_up(scratch, y[n, layer.first(t), 0]))
-        T.evaluate(layer.clamp(y[0, 0, 0]))
+        T.evaluate(layer.narrow(x[0, 0], weight[0], params[0], y[0, 0], pixels // PIXELS))
+        T.evaluate(
+            layer.narrow(x[last, 0], weight[0], params[0], y[last, 0], 1)
+            if pixels % PIXELS > 0
+            else T.int32(0)
+        )
+        T.evaluate(layer.clamp(y[0, 0]))
 
-    return conv2d
+    return conv2d_1x1
 
 
-def _single(layer: _Layer) -> tirx.PrimFunc:
+def _single(layer: Layer) -> tirx.PrimFunc:
     """Fewer pixels than a tile has, each gathered."""
     images, pixels, channels = layer.images, layer.pixels, layer.channels
     elements = layer.data.elements // images
-    size, weights, fields = _extents(layer)
+    size, weights, fields = layer.extents
 
     @T.prim_func(s_tir=True)
     def conv2d_single(
@@ -324,10 +333,10 @@ def _single(layer: _Layer) -> tirx.PrimFunc:
     return conv2d_single
 
 
-def _direct(layer: _Layer) -> tirx.PrimFunc:
+def _direct(layer: Layer) -> tirx.PrimFunc:
     """Fewer pixels than a tile has, as in dense layers: read where they lie."""
     pixels, depth, channels = layer.pixels, layer.depth, layer.channels
-    _, weights, fields = _extents(layer)
+    _, weights, fields = layer.extents
 
     @T.prim_func(s_tir=True)
     def conv2d_direct(
@@ -342,9 +351,3 @@ def _direct(layer: _Layer) -> tirx.PrimFunc:
         T.evaluate(layer.clamp(y[0, 0]))
 
     return conv2d_direct
-
-
-def _extents(layer: _Layer) -> tuple[int, int, int]:
-    """Bytes of scratch, bytes of weights and words of parameters."""
-    padded = layer.groups * CHANNELS
-    return layer.scratch_bytes, padded * layer.chunks * CHUNK, padded * HeliumEpilogue.FIELDS

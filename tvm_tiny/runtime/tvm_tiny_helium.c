@@ -3,120 +3,6 @@
 #include "tvm_tiny.h"
 #include "tvm_tiny_mve.h"
 
-/* Where the tap at (row, column) of an image begins, or NULL outside of it. */
-static const int8_t *tap(const int8_t *image, const int32_t *window, int32_t row, int32_t column) {
-  const int32_t width = window[TINY_HELIUM_WIDTH];
-  /* as unsigned numbers, negative ones are too large as well */
-  const int is_inside = (uint32_t)row < (uint32_t)window[TINY_HELIUM_HEIGHT] &&
-                        (uint32_t)column < (uint32_t)width;
-  return is_inside ? image + (row * width + column) * window[TINY_HELIUM_CHANNELS] : NULL;
-}
-
-static int32_t input_row(const int32_t *window, int32_t row) {
-  return row * window[TINY_HELIUM_STRIDE_HEIGHT] - window[TINY_HELIUM_TOP];
-}
-
-static int32_t input_column(const int32_t *window, int32_t column) {
-  return column * window[TINY_HELIUM_STRIDE_WIDTH] - window[TINY_HELIUM_LEFT];
-}
-
-/* A row of taps, some of them outside of the image; every sixteenth byte begins a chunk, `step` bytes
- * behind the one before. Returns where the next row's taps go.
- */
-static int8_t *gather_border(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
-                             int8_t *to, int32_t step) {
-  const int32_t channels = window[TINY_HELIUM_CHANNELS];
-  const int32_t part = step > TINY_CHUNK ? TINY_CHUNK : channels;
-  const int32_t parts_step = step > TINY_CHUNK ? step : channels;
-  for (int32_t kx = 0; kx < window[TINY_HELIUM_KERNEL_WIDTH]; ++kx) {
-    const int8_t *source = tap(image, window, row, column);
-    for (int32_t c = 0; c < channels; c += part) {
-      if (source != NULL) {
-        tiny_copy(source + c, part, to);
-      } else {
-        tiny_fill(to, part, window[TINY_HELIUM_ZERO_POINT]);
-      }
-      to += parts_step;
-    }
-    column += window[TINY_HELIUM_DILATION_WIDTH];
-  }
-  return to;
-}
-
-/* Whether windows that begin in these columns have all their taps side by side in the image. */
-static int are_dense(const int32_t *window, int32_t first_column, int32_t last_column) {
-  return window[TINY_HELIUM_DILATION_WIDTH] == 1 && first_column >= 0 &&
-         last_column + window[TINY_HELIUM_KERNEL_WIDTH] <= window[TINY_HELIUM_WIDTH];
-}
-
-static void gather(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
-                   int8_t *to, int32_t step) {
-  const int32_t run = window[TINY_HELIUM_KERNEL_WIDTH] * window[TINY_HELIUM_CHANNELS];
-  const int is_dense = step == TINY_CHUNK && are_dense(window, column, column);
-  for (int32_t ky = 0; ky < window[TINY_HELIUM_KERNEL_HEIGHT]; ++ky) {
-    const int8_t *source = is_dense ? tap(image, window, row, column) : NULL;
-    if (source != NULL) {
-      tiny_copy(source, run, to);
-      to += run;
-    } else {
-      to = gather_border(image, window, row, column, to, step);
-    }
-    row += window[TINY_HELIUM_DILATION_HEIGHT];
-  }
-}
-
-void tiny_helium_window(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *bytes) {
-  const int32_t row = pixel / window[TINY_HELIUM_OUTPUT_WIDTH];
-  const int32_t column = pixel % window[TINY_HELIUM_OUTPUT_WIDTH];
-  gather(image, window, input_row(window, row), input_column(window, column), bytes, TINY_CHUNK);
-}
-
-/* Four windows side by side, whose columns are all inside of the image, to chunks. */
-static void gather_inside(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
-                          int8_t *chunks) {
-  const int32_t channels = window[TINY_HELIUM_CHANNELS];
-  const int32_t run = window[TINY_HELIUM_KERNEL_WIDTH] * channels;
-  const int32_t step = window[TINY_HELIUM_STRIDE_WIDTH] * channels;
-  for (int32_t ky = 0; ky < window[TINY_HELIUM_KERNEL_HEIGHT]; ++ky) {
-    const int8_t *source = tap(image, window, row, column);
-    if (source != NULL) {
-      tiny_helium_pixels(source, step, run, chunks);
-    } else {
-      tiny_fill(chunks, TINY_TILE_PIXELS * run, window[TINY_HELIUM_ZERO_POINT]);
-    }
-    chunks += TINY_TILE_PIXELS * run;
-    row += window[TINY_HELIUM_DILATION_HEIGHT];
-  }
-}
-
-void tiny_helium_windows(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *chunks,
-                         int8_t *bytes) {
-  const int32_t width = window[TINY_HELIUM_OUTPUT_WIDTH];
-  const int32_t depth = window[TINY_HELIUM_KERNEL_HEIGHT] * window[TINY_HELIUM_KERNEL_WIDTH] *
-                        window[TINY_HELIUM_CHANNELS];
-  const int has_whole_chunks = window[TINY_HELIUM_CHANNELS] % TINY_CHUNK == 0;
-  const int32_t step = has_whole_chunks ? TINY_TILE_PIXELS * TINY_CHUNK : TINY_CHUNK;
-  int32_t row = pixel / width;
-  int32_t column = pixel % width;
-  if (has_whole_chunks && column + TINY_TILE_PIXELS <= width &&
-      are_dense(window, input_column(window, column),
-                input_column(window, column + TINY_TILE_PIXELS - 1))) {
-    gather_inside(image, window, input_row(window, row), input_column(window, column), chunks);
-    return;
-  }
-  for (int32_t i = 0; i < TINY_TILE_PIXELS; ++i) {
-    int8_t *to = has_whole_chunks ? chunks + TINY_CHUNK * i : bytes + depth * i;
-    gather(image, window, input_row(window, row), input_column(window, column), to, step);
-    if (++column == width) {
-      column = 0;
-      ++row;
-    }
-  }
-  if (!has_whole_chunks) {
-    tiny_helium_pixels(bytes, depth, depth, chunks);
-  }
-}
-
 void tiny_helium_close_up(const int8_t *from, int32_t pitch, int32_t rows, int32_t count,
                           int8_t *to) {
   for (int32_t i = 0; i < rows; ++i) {
@@ -216,6 +102,30 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
   "vshl.i32 " sums ", " sums ", #7\n\t" /* fraction bits */        \
   SCALE_RELU(sums, bias, multiplier, shift, result)
 
+#define FINISH_TWO_CHANNELS(SCALE, result)                         \
+  "vmov q4[2], q4[0], r0, r4\n\t"                                  \
+  "vmov q4[3], q4[1], r2, r6\n\t"                                  \
+  "vmov q5[2], q5[0], r8, r12\n\t"                                 \
+  "vmov q5[3], q5[1], r10, lr\n\t"                                 \
+  "ldm r5!, {r0, r2, r4, r6, r8, r10}\n\t"                         \
+  SCALE("q4", "r0", "r2", "r4", result)                            \
+  "vqmovnb.s32 " result ", " result "\n\t"                         \
+  SCALE("q5", "r6", "r8", "r10", "q4")                             \
+  "vqmovnt.s32 " result ", q4\n\t"
+
+/* q6 and q7 to the output's four pixels; to `more` if there are more groups */
+#define FINISH_FOUR_CHANNELS(more)                                 \
+  "ldr r0, [sp, #12]\n\t"                                          \
+  "vldrw.32 q5, [sp, #16]\n\t"                                     \
+  "vqadd.s16 q6, q6, r0\n\t"                                       \
+  "vqadd.s16 q7, q7, r0\n\t"                                       \
+  "vqmovnb.s16 q6, q6\n\t"                                         \
+  "vqmovnt.s16 q6, q7\n\t"                                         \
+  "vstrw.32 q6, [r9, q5]\n\t"                                      \
+  "add r9, #4\n\t"                                                 \
+  "subs r11, #1\n\t"                                               \
+  "bne.w " more "b\n\t"
+
 /* The jump enters the loop where its four chunks leave what is left of the depth, or skips it. On the
  * stack: where it goes, for the first and the second two channels; the second chunks' address; the
  * output's zero point; the pixels' offsets.
@@ -228,15 +138,7 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
   "bne.w " loop "b\n\t"                                            \
   "ldr.w r1, [sp, #8]\n\t"                                         \
   end ":\n\t"                                                      \
-  "vmov q4[2], q4[0], r0, r4\n\t"                                  \
-  "vmov q4[3], q4[1], r2, r6\n\t"                                  \
-  "vmov q5[2], q5[0], r8, r12\n\t"                                 \
-  "vmov q5[3], q5[1], r10, lr\n\t"                                 \
-  "ldm r5!, {r0, r2, r4, r6, r8, r10}\n\t"                         \
-  SCALE("q4", "r0", "r2", "r4", result)                            \
-  "vqmovnb.s32 " result ", " result "\n\t"                         \
-  SCALE("q5", "r6", "r8", "r10", "q4")                             \
-  "vqmovnt.s32 " result ", q4\n\t"
+  FINISH_TWO_CHANNELS(SCALE, result)
 
 #define CONV(way, SCALE)                                                                         \
   __attribute__((naked)) void tiny_helium_conv_##way(                                            \
@@ -276,16 +178,7 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
         "5:\n\t"                                                                                 \
         "strd r0, r2, [sp]\n\t"                                                                  \
         "6:\n\t" TWO_CHANNELS("0", "1", "2", SCALE, "q6") TWO_CHANNELS("4", "3", "4", SCALE, "q7") \
-        "ldr r0, [sp, #12]\n\t"                                                                  \
-        "vldrw.32 q5, [sp, #16]\n\t"                                                             \
-        "vqadd.s16 q6, q6, r0\n\t"                                                               \
-        "vqadd.s16 q7, q7, r0\n\t"                                                               \
-        "vqmovnb.s16 q6, q6\n\t"                                                                 \
-        "vqmovnt.s16 q6, q7\n\t"                                                                 \
-        "vstrw.32 q6, [r9, q5]\n\t"                                                              \
-        "add r9, #4\n\t"                                                                         \
-        "subs r11, #1\n\t"                                                                       \
-        "bne.w 6b\n\t"                                                                           \
+        FINISH_FOUR_CHANNELS("6")                                                                \
         "add sp, #36\n\t"                                                                        \
         "vpop {d8-d15}\n\t"                                                                      \
         "pop {r4-r11, pc}");                                                                     \
@@ -294,6 +187,61 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
 CONV(away, SCALE_AWAY)
 CONV(relu, SCALE_RELU)
 CONV(half_up, SCALE_HALF_UP)
+
+#define TWO_NARROW_CHANNELS(SCALE, result)                         \
+  FIRST_CHUNK FINISH_TWO_CHANNELS(SCALE, result)
+
+/* Tiles of pixels of one chunk. On the stack: r11 and the weights, the depth and the bytes from the end
+ * of a pixel's output to the next tile's, the zero point, the pixels' offsets; the caller's arguments
+ * from 136 on. r7 counts tiles.
+ */
+#define NARROW(way, SCALE)                                                                       \
+  __attribute__((naked)) void tiny_helium_narrow_##way(                                          \
+      const int8_t *x, const int8_t *weights, const int32_t *params, int8_t *y, int32_t depth,   \
+      int32_t groups, int32_t tiles, int32_t zero_point) {                                       \
+    __asm__(                                                                                     \
+        "push {r4-r11, lr}\n\t"                                                                  \
+        "vpush {d8-d15}\n\t"                                                                     \
+        "sub sp, #36\n\t"                                                                        \
+        "mov r9, r3\n\t"                                                                         \
+        "ldrd r4, r11, [sp, #136]\n\t" /* depth, groups */                                       \
+        "ldrd r7, r8, [sp, #144]\n\t"  /* tiles, zero point */                                   \
+        "strd r1, r2, [sp]\n\t"                                                                  \
+        "mov r1, r0\n\t"                                                                         \
+        "lsl r6, r11, #2\n\t"                                                                    \
+        "add r10, r6, r6, lsl #1\n\t"                                                            \
+        "strd r10, r8, [sp, #8]\n\t"                                                             \
+        "mov r0, #0\n\t"                                                                         \
+        "vidup.u32 q4, r0, #1\n\t"                                                               \
+        "vmul.i32 q4, q4, r6\n\t"                                                                \
+        "vstrw.32 q4, [sp, #16]\n\t"                                                             \
+        "vctp.8 r4\n\t"                                                                          \
+        "1:\n\t"                                                                                 \
+        "ldrd r0, r11, [sp, #136]\n\t"                                                           \
+        "ldrd r3, r5, [sp]\n\t"                                                                  \
+        "add r2, r1, r0\n\t"                                                                     \
+        "add r4, r2, r0\n\t"                                                                     \
+        "add r6, r4, r0\n\t"                                                                     \
+        "vpstttt\n\t"                                                                            \
+        "vldrbt.8 q0, [r1]\n\t"                                                                  \
+        "vldrbt.8 q1, [r2]\n\t"                                                                  \
+        "vldrbt.8 q2, [r4]\n\t"                                                                  \
+        "vldrbt.8 q3, [r6]\n\t"                                                                  \
+        "add r1, r6, r0\n\t"                                                                     \
+        "2:\n\t" TWO_NARROW_CHANNELS(SCALE, "q6") TWO_NARROW_CHANNELS(SCALE, "q7")               \
+        FINISH_FOUR_CHANNELS("2")                                                                \
+        "ldr r0, [sp, #8]\n\t"                                                                   \
+        "add r9, r0\n\t"                                                                         \
+        "subs r7, #1\n\t"                                                                        \
+        "bne.w 1b\n\t"                                                                           \
+        "add sp, #36\n\t"                                                                        \
+        "vpop {d8-d15}\n\t"                                                                      \
+        "pop {r4-r11, pc}");                                                                     \
+  }
+
+NARROW(away, SCALE_AWAY)
+NARROW(relu, SCALE_RELU)
+NARROW(half_up, SCALE_HALF_UP)
 
 /* One pixel x four channels. r1 points to the pixel, up to r9; r3 to the weights, r5 to the params, r7
  * to the output; r11 counts channels; r10 is the zero point, r12 where to enter the loop.
@@ -433,6 +381,23 @@ static int32_t dot(const int8_t *x, int32_t x_step, const int8_t *w, int32_t w_s
 CONV(away)
 CONV(relu)
 CONV(half_up)
+
+#define NARROW(way)                                                                              \
+  void tiny_helium_narrow_##way(const int8_t *x, const int8_t *weights, const int32_t *params,    \
+                                int8_t *y, int32_t depth, int32_t groups, int32_t tiles,          \
+                                int32_t zero_point) {                                             \
+    int8_t chunks[TINY_TILE_PIXELS * TINY_CHUNK] = {0};                                           \
+    for (int32_t tile = 0; tile < tiles; ++tile) {                                                \
+      tiny_helium_pixels(x, depth, depth, chunks);                                                \
+      tiny_helium_conv_##way(chunks, weights, params, y, 1, groups, 4 * groups, zero_point);      \
+      x += TINY_TILE_PIXELS * depth;                                                              \
+      y += TINY_TILE_PIXELS * 4 * groups;                                                         \
+    }                                                                                             \
+  }
+
+NARROW(away)
+NARROW(relu)
+NARROW(half_up)
 
 #define DENSE(way)                                                                                \
   void tiny_helium_dense_##way(const int8_t *pixel, const int8_t *weights, const int32_t *params, \

@@ -24,32 +24,6 @@ enum { TINY_HELIUM_FRACTION_BITS = 7 };
 /* Bytes that lie at first, first + step, ... : `count` of each of four pixels, in chunks. */
 void tiny_helium_pixels(const int8_t *first, int32_t step, int32_t count, int8_t *chunks);
 
-/* Fields of a window table. */
-enum {
-  TINY_HELIUM_HEIGHT, /* of the input */
-  TINY_HELIUM_WIDTH,
-  TINY_HELIUM_CHANNELS,
-  TINY_HELIUM_KERNEL_HEIGHT,
-  TINY_HELIUM_KERNEL_WIDTH,
-  TINY_HELIUM_STRIDE_HEIGHT,
-  TINY_HELIUM_STRIDE_WIDTH,
-  TINY_HELIUM_TOP, /* padding */
-  TINY_HELIUM_LEFT,
-  TINY_HELIUM_DILATION_HEIGHT,
-  TINY_HELIUM_DILATION_WIDTH,
-  TINY_HELIUM_OUTPUT_WIDTH,
-  TINY_HELIUM_ZERO_POINT /* what lies outside of the input */
-};
-
-/* The windows of four output pixels in row-major order, the first one `pixel`, as chunks. `bytes`
- * holds the four windows one after the other if the channels are no multiple of a chunk.
- */
-void tiny_helium_windows(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *chunks,
-                         int8_t *bytes);
-
-/* The window of one output pixel, its bytes in a row. */
-void tiny_helium_window(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *bytes);
-
 /* Four pixels x all channels; pixels are `pitch` bytes apart in y, a multiple of four as y is.
  * Weights are [group][2][chunk][2][16], params [group][2][2][bias, multiplier, shift]: groups are of
  * four channels, in the order 0, 2, 1, 3.
@@ -61,6 +35,17 @@ void tiny_helium_window(const int8_t *image, const int32_t *window, int32_t pixe
 TINY_HELIUM_CONV(away)
 TINY_HELIUM_CONV(relu)
 TINY_HELIUM_CONV(half_up)
+
+/* The same for all tiles of a layer whose pixels are up to one chunk, a multiple of four channels and
+ * without gaps in x and y.
+ */
+#define TINY_HELIUM_NARROW(way)                                                                  \
+  void tiny_helium_narrow_##way(const int8_t *x, const int8_t *weights, const int32_t *params,    \
+                                int8_t *y, int32_t depth, int32_t groups, int32_t tiles,          \
+                                int32_t zero_point);
+TINY_HELIUM_NARROW(away)
+TINY_HELIUM_NARROW(relu)
+TINY_HELIUM_NARROW(half_up)
 
 /* One pixel. Weights are [group][chunk][4][16], params [group][bias, multiplier, shift][4]. */
 #define TINY_HELIUM_DENSE(way)                                                                  \

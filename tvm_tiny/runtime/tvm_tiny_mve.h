@@ -3,6 +3,7 @@
 #define TVM_TINY_MVE_H
 
 #include <stdint.h>
+#include <string.h>
 
 #if defined(__ARM_FEATURE_MVE) && defined(__GNUC__)
 #define TINY_HAS_MVE 1
@@ -45,6 +46,20 @@ static inline void tiny_fill(int8_t *to, int32_t count, int32_t value) {
   for (int32_t i = 0; i < count; ++i) {
     to[i] = (int8_t)value;
   }
+#endif
+}
+
+/* Copies sixteen bytes. */
+static inline void tiny_copy_chunk(const int8_t *from, int8_t *to) {
+#if TINY_HAS_MVE
+  __asm__ volatile(
+      "vldrb.8 q0, [%0]\n\t"
+      "vstrb.8 q0, [%1]"
+      :
+      : "r"(from), "r"(to)
+      : "d0", "d1", "memory");
+#else
+  memcpy(to, from, 16);
 #endif
 }
 
