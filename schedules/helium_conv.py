@@ -203,8 +203,14 @@ class Layer:
         """Offset in scratch of a tile of outputs, behind the chunks and the band."""
         if self.is_direct or self.is_narrow:
             return 0
-        band = self.windows.band_bytes if self.is_banded else 0
-        return self.chunks * CHUNK * (PIXELS if self.is_tiled else 1) + -(-band // 4) * 4
+        is_windowed = self.is_tiled and not self.is_pointwise
+        extra = self.windows.scratch_bytes if is_windowed else 0
+        return self.chunks * CHUNK * (PIXELS if self.is_tiled else 1) + -(-extra // 4) * 4
+
+    @property
+    def behind_chunks(self) -> int:
+        """Offset in scratch of what windows need besides their chunks."""
+        return self.chunks * CHUNK * PIXELS if self.windows.scratch_bytes else 0
 
     @property
     def extents(self) -> tuple[int, int, int]:

@@ -81,9 +81,12 @@ class Windows:
         return 1 if self.is_whole else self.output.shape[1]
 
     @property
-    def band_bytes(self) -> int:
-        """What is in scratch."""
-        return 0 if self.is_chunked or self.is_image else self.band_rows * self.pitch
+    def scratch_bytes(self) -> int:
+        """A band, or a row of a tile at the image's edge, behind the chunks."""
+        if self.is_chunked:
+            columns = (PIXELS - 1) * self.attrs.strides[1] + self.kernel[1]
+            return columns * self.data.shape[3] if self.attrs.is_padded else 0
+        return 0 if self.is_image else self.band_rows * self.pitch
 
     @property
     def pixels(self) -> int:
@@ -136,6 +139,7 @@ def chunked(layer: Layer) -> tirx.PrimFunc:
     """Taps of whole chunks are gathered from the image."""
     images, pixels, channels = layer.images, layer.pixels, layer.channels
     elements, (size, weights, fields) = layer.data.elements // images, layer.extents
+    edge_at = layer.behind_chunks
 
     @T.prim_func(s_tir=True)
     def conv2d(
@@ -154,6 +158,7 @@ def chunked(layer: Layer) -> tirx.PrimFunc:
                     window[0],
                     layer.first(t, pixels),
                     scratch[0],
+                    scratch[edge_at],
                 )
             )
             T.evaluate(
@@ -172,7 +177,7 @@ def banded(layer: Layer) -> tirx.PrimFunc:
     windows, images, channels = layer.windows, layer.images, layer.channels
     pixels, bands = windows.pixels, windows.bands
     elements, (size, weights, fields) = layer.data.elements // images, layer.extents
-    words, chunks, band_at = len(windows.pieces()), layer.chunks, layer.chunks * PIXELS * CHUNK
+    words, chunks, band_at = len(windows.pieces()), layer.chunks, layer.behind_chunks
     stride, top = layer.attrs.strides[0], layer.attrs.padding[0]
     is_image, band_rows = windows.is_image, windows.band_rows
 

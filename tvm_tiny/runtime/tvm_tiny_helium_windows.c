@@ -42,18 +42,36 @@ void tiny_helium_window(const int8_t *image, const int32_t *window, int32_t pixe
   }
 }
 
-/* Four windows side by side, whose columns are all inside of the image. */
-static void gather_inside(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
-                          int8_t *chunks) {
+/* Some columns of a row, those outside of the image too. */
+static void copy_edge(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
+                      int32_t count, int8_t *edge) {
   const int32_t channels = window[TINY_HELIUM_CHANNELS];
-  const int32_t run = window[TINY_HELIUM_KERNEL_WIDTH] * channels;
-  const int32_t step = window[TINY_HELIUM_STRIDE_WIDTH] * channels;
-  for (int32_t ky = 0; ky < window[TINY_HELIUM_KERNEL_HEIGHT]; ++ky) {
-    const int8_t *source = tap(image, window, row, column);
-    if (source != NULL) {
-      tiny_helium_pixels(source, step, run, chunks);
-    } else {
+  const int32_t begin = tiny_max(column, 0);
+  const int32_t end = tiny_min(column + count, window[TINY_HELIUM_WIDTH]);
+  tiny_fill(edge, count * channels, (int8_t)(window[TINY_HELIUM_ZERO_POINT] & 0xff));
+  if (begin < end) {
+    tiny_copy(tap(image, window, row, begin), (end - begin) * channels,
+              edge + (begin - column) * channels);
+  }
+}
+
+/* Four windows side by side, row by row. */
+static void gather_rows(const int8_t *image, const int32_t *window, int32_t row, int32_t column,
+                        int8_t *chunks, int8_t *edge) {
+  const int32_t channels = window[TINY_HELIUM_CHANNELS];
+  const int32_t stride = window[TINY_HELIUM_STRIDE_WIDTH];
+  const int32_t width = window[TINY_HELIUM_KERNEL_WIDTH];
+  const int32_t count = (TINY_TILE_PIXELS - 1) * stride + width;
+  const int32_t run = width * channels;
+  const int is_inside = column >= 0 && column + count <= window[TINY_HELIUM_WIDTH];
+  for (int32_t ky = window[TINY_HELIUM_KERNEL_HEIGHT]; ky > 0; --ky) {
+    if ((uint32_t)row >= (uint32_t)window[TINY_HELIUM_HEIGHT]) {
       tiny_fill(chunks, TINY_TILE_PIXELS * run, (int8_t)(window[TINY_HELIUM_ZERO_POINT] & 0xff));
+    } else if (is_inside) {
+      tiny_helium_pixels(tap(image, window, row, column), stride * channels, run, chunks);
+    } else {
+      copy_edge(image, window, row, column, count, edge);
+      tiny_helium_pixels(edge, stride * channels, run, chunks);
     }
     chunks += TINY_TILE_PIXELS * run;
     row += window[TINY_HELIUM_DILATION_HEIGHT];
@@ -84,16 +102,13 @@ static void gather_taps(const int8_t *image, const int32_t *window, int32_t row,
   }
 }
 
-void tiny_helium_windows(const int8_t *image, const int32_t *window, int32_t pixel,
-                         int8_t *chunks) {
+void tiny_helium_windows(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *chunks,
+                         int8_t *edge) {
   const int32_t width = window[TINY_HELIUM_OUTPUT_WIDTH];
   int32_t row = pixel / width;
   int32_t column = pixel % width;
-  const int32_t last = input_column(window, column + TINY_TILE_PIXELS - 1);
-  if (column + TINY_TILE_PIXELS <= width && window[TINY_HELIUM_DILATION_WIDTH] == 1 &&
-      input_column(window, column) >= 0 &&
-      last + window[TINY_HELIUM_KERNEL_WIDTH] <= window[TINY_HELIUM_WIDTH]) {
-    gather_inside(image, window, input_row(window, row), input_column(window, column), chunks);
+  if (column + TINY_TILE_PIXELS <= width && window[TINY_HELIUM_DILATION_WIDTH] == 1) {
+    gather_rows(image, window, input_row(window, row), input_column(window, column), chunks, edge);
     return;
   }
   for (int32_t i = 0; i < TINY_TILE_PIXELS; ++i) {

@@ -23,9 +23,10 @@ enum {
 };
 
 /* The windows of four output pixels in row-major order, the first one `pixel`, as chunks. The input's
- * channels are a multiple of a chunk.
+ * channels are a multiple of a chunk. `edge` has room for a row of the four windows.
  */
-void tiny_helium_windows(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *chunks);
+void tiny_helium_windows(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *chunks,
+                         int8_t *edge);
 
 /* The window of one output pixel, its bytes in a row. */
 void tiny_helium_window(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *bytes);
