@@ -54,7 +54,7 @@ SQUARE = {
     (7, 1): Shape("7x7_s1", 1, 4),
     (7, 2): Shape("7x7_s2", 1, 4),
 }
-ANY = Shape("any", 1, 4)
+UPTO_64 = Shape("upto_64", 1, 4)
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def _orientations(
     ]
     kernels, strides = set(weight.shape[:2]), set(attrs.strides)
     is_square = len(kernels) == len(strides) == 1 and attrs.dilation == (1, 1)
-    named = SQUARE.get((weight.shape[0], attrs.strides[0]), ANY) if is_square else ANY
+    named = SQUARE.get((weight.shape[0], attrs.strides[0]), UPTO_64) if is_square else UPTO_64
     yield Strips(axes[0], axes[1], named, is_turned=False)
     yield Strips(axes[1], axes[0], named, is_turned=True)
 

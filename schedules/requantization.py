@@ -215,18 +215,28 @@ class HeliumEpilogue:
 
     @property
     def is_supported(self) -> bool:
-        """Whether all shifts are to the right; what is multiplied by zero may be shifted."""
-        is_right = np.all((self.shift <= -1) | (self.multiplier == 0))
-        return bool(is_right) and self.attrs.fraction_bits in (0, self.FRACTION_BITS)
+        """Whether the runtime has a way to round like this."""
+        if self.attrs.fraction_bits == 0:
+            return True
+        return self.attrs.fraction_bits == self.FRACTION_BITS and self._largest_shift <= 0
+
+    @property
+    def _largest_shift(self) -> int:
+        # what is multiplied by zero may be shifted anywhere
+        return int(self.shift[self.multiplier != 0].max(initial=-1))
 
     @property
     def way(self) -> str:
         """The rounding's name in the runtime."""
         if self.attrs.fraction_bits:
             return "half_up"
-        return "relu" if self.attrs.clamp_min >= self.attrs.output_zero_point else "away"
+        if self.attrs.clamp_min >= self.attrs.output_zero_point and self._largest_shift <= 0:
+            return "relu"
+        return "away" if self._largest_shift < 0 else "any"
 
     def table(self, bias: Array) -> Array:
         """Bias, multiplier and shift of every channel: (channels, FIELDS)."""
-        shift = np.minimum(self.shift, -1)
-        return np.stack([bias, self.multiplier, shift], axis=1).astype(np.int32)
+        shift = np.where(self.multiplier == 0, -1, self.shift.astype(np.int64))
+        left, right = np.maximum(shift, 0), np.minimum(shift, 0)
+        words = right & ~0x7F00 | left << 8 if self.way == "any" else right
+        return np.stack([bias, self.multiplier, words], axis=1).astype(np.int32)

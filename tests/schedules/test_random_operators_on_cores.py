@@ -25,7 +25,7 @@ from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes
 from tvm_tiny.schedules.qdepthwise_conv2d import QDEPTHWISE_CONV2D, QDepthwiseConv2DAttributes
 
 CORES = ("cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
-OPERATORS_PER_FIRMWARE = 100
+OPERATORS_PER_FIRMWARE = 108
 Maker = Callable[[int], Any]
 
 
@@ -40,7 +40,7 @@ def _requantization(generator: np.random.Generator) -> dict[str, Any]:
     is_clamped = generator.random() < 0.3
     return {
         "input_zero_point": int(generator.integers(-128, 128)),
-        "output_zero_point": int(generator.integers(-128, 128)),
+        "output_zero_point": int(generator.choice([-128, -100, generator.integers(-128, 128)])),
         "clamp_min": -100 if is_clamped else -128,
         "clamp_max": 90 if is_clamped else 127,
     }
@@ -84,9 +84,38 @@ def square_depthwise_call(seed: int) -> Any:
     return QDEPTHWISE_CONV2D(attrs, data, relax.const(weight), *tail)
 
 
+def coarse_call(seed: int) -> Any:
+    """A convolution or depthwise one with small weights and scales around one, or fraction bits."""
+    generator = np.random.default_rng(seed)
+    channels, kernel = int(generator.integers(1, 21)), (1, 3, 5)[seed % 3]
+    is_depthwise = bool(generator.random() < 0.5)
+    fraction_bits = int(generator.choice([0, 0, 7]))
+    pad = kernel // 2
+    attributes = QDepthwiseConv2DAttributes if is_depthwise else QConv2DAttributes
+    attrs = attributes(
+        strides=(1, 1),
+        padding=(pad, pad, pad, pad),
+        dilation=(1, 1),
+        fraction_bits=fraction_bits,
+        **_requantization(generator),
+    )
+    window = (kernel, kernel, channels)
+    shape = window if is_depthwise else (int(generator.integers(1, 21)), *window)
+    weight = generator.integers(-2, 3, shape, np.int8)
+    outputs = channels if is_depthwise else shape[0]
+    reals = 2.0 ** generator.uniform(-3, 2, outputs) / 2.0**fraction_bits
+    bias = generator.integers(-50, 50, outputs, np.int32) << fraction_bits
+    tail = [relax.const(array) for array in (bias, *numerics.quantize_multiplier(reals))]
+    size = [int(n) for n in generator.integers(kernel, kernel + 5, 2)]
+    data = relax.Var("x", relax.TensorType([1, *size, channels], "int8"))
+    operator = QDEPTHWISE_CONV2D if is_depthwise else QCONV2D
+    return operator(attrs, data, relax.const(weight), *tail)
+
+
 MAKERS: tuple[Maker, ...] = (
     wide_conv_call,
     square_depthwise_call,
+    coarse_call,
     conv_call,
     depthwise_call,
     dense_call,

@@ -98,6 +98,16 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
   "vadd.i32 " sums ", " sums ", " bias "\n\t"                      \
   "vqrdmulh.s32 " result ", " sums ", " multiplier "\n\t"          \
   "vrshl.s32 " result ", " shift "\n\t"
+/* the sum that was in r12 is in a vector already */
+#define SCALE_ANY(sums, bias, multiplier, shift, result)           \
+  "ubfx r12, " shift ", #8, #7\n\t"                                \
+  "vadd.i32 " sums ", " sums ", " bias "\n\t"                      \
+  "vshl.s32 " sums ", r12\n\t"                                     \
+  "vdup.32 " result ", " shift "\n\t"                              \
+  "vand " result ", " result ", " sums "\n\t"                      \
+  "vshr.s32 " result ", " result ", #31\n\t"                       \
+  "vqrdmlah.s32 " result ", " sums ", " multiplier "\n\t"          \
+  "vrshl.s32 " result ", " shift "\n\t"
 #define SCALE_HALF_UP(sums, bias, multiplier, shift, result)       \
   "vshl.i32 " sums ", " sums ", #7\n\t" /* fraction bits */        \
   SCALE_RELU(sums, bias, multiplier, shift, result)
@@ -187,6 +197,7 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
 CONV(away, SCALE_AWAY)
 CONV(relu, SCALE_RELU)
 CONV(half_up, SCALE_HALF_UP)
+CONV(any, SCALE_ANY)
 
 #define TWO_NARROW_CHANNELS(SCALE, result)                         \
   FIRST_CHUNK FINISH_TWO_CHANNELS(SCALE, result)
@@ -242,6 +253,7 @@ CONV(half_up, SCALE_HALF_UP)
 NARROW(away, SCALE_AWAY)
 NARROW(relu, SCALE_RELU)
 NARROW(half_up, SCALE_HALF_UP)
+NARROW(any, SCALE_ANY)
 
 /* One pixel x four channels. r1 points to the pixel, up to r9; r3 to the weights, r5 to the params, r7
  * to the output; r11 counts channels; r10 is the zero point, r12 where to enter the loop.
@@ -266,6 +278,16 @@ NARROW(half_up, SCALE_HALF_UP)
 #define SCALE_FOUR_AWAY            \
   "vadd.i32 q0, q0, q1\n\t"        \
   "vshr.s32 q1, q0, #31\n\t"       \
+  "vqrdmulh.s32 q0, q0, q2\n\t"    \
+  "vadd.i32 q0, q0, q1\n\t"        \
+  "vrshl.s32 q0, q0, q3\n\t"
+#define SCALE_FOUR_ANY             \
+  "vadd.i32 q0, q0, q1\n\t"        \
+  "vshl.i32 q1, q3, #17\n\t"       \
+  "vshr.u32 q1, q1, #25\n\t"       \
+  "vshl.s32 q0, q0, q1\n\t"        \
+  "vand q1, q0, q3\n\t"            \
+  "vshr.s32 q1, q1, #31\n\t"       \
   "vqrdmulh.s32 q0, q0, q2\n\t"    \
   "vadd.i32 q0, q0, q1\n\t"        \
   "vrshl.s32 q0, q0, q3\n\t"
@@ -320,6 +342,7 @@ NARROW(half_up, SCALE_HALF_UP)
 DENSE(away, SCALE_FOUR_AWAY)
 DENSE(relu, SCALE_FOUR_RELU)
 DENSE(half_up, SCALE_FOUR_HALF_UP)
+DENSE(any, SCALE_FOUR_ANY)
 
 #else
 
@@ -336,19 +359,6 @@ void tiny_helium_clamp(int8_t *values, int32_t count, int32_t low, int32_t high)
   for (int32_t i = 0; i < count; ++i) {
     values[i] = (int8_t)tiny_clamp(values[i], low, high);
   }
-}
-
-/* params of a channel are `step` apart */
-static int32_t scale_away(int32_t sum, const int32_t *params, int32_t step) {
-  return tiny_requantize_wide(sum + params[0], params[step], -params[2 * step]);
-}
-
-static int32_t scale_relu(int32_t sum, const int32_t *params, int32_t step) {
-  return tiny_requantize_half_up_wide(sum + params[0], params[step], -params[2 * step]);
-}
-
-static int32_t scale_half_up(int32_t sum, const int32_t *params, int32_t step) {
-  return scale_relu(sum * (1 << TINY_HELIUM_FRACTION_BITS), params, step);
 }
 
 /* `count` chunks of x, `x_step` bytes apart, times those of w */
@@ -372,7 +382,7 @@ static int32_t dot(const int8_t *x, int32_t x_step, const int8_t *w, int32_t w_s
       for (int32_t i = 0; i < TINY_TILE_PIXELS; ++i) {                                            \
         const int32_t sum = dot(chunks + i * TINY_CHUNK, TINY_TILE_PIXELS * TINY_CHUNK, w,        \
                                 2 * TINY_CHUNK, count);                                           \
-        const int32_t value = scale_##way(sum, params + 3 * c, 1) + zero_point;                   \
+        const int32_t value = tiny_helium_##way(sum, params + 3 * c, 1) + zero_point;                   \
         y[i * pitch + channel] = (int8_t)tiny_clamp(value, INT8_MIN, INT8_MAX);                   \
       }                                                                                           \
     }                                                                                             \
@@ -381,6 +391,7 @@ static int32_t dot(const int8_t *x, int32_t x_step, const int8_t *w, int32_t w_s
 CONV(away)
 CONV(relu)
 CONV(half_up)
+CONV(any)
 
 #define NARROW(way)                                                                              \
   void tiny_helium_narrow_##way(const int8_t *x, const int8_t *weights, const int32_t *params,    \
@@ -398,6 +409,7 @@ CONV(half_up)
 NARROW(away)
 NARROW(relu)
 NARROW(half_up)
+NARROW(any)
 
 #define DENSE(way)                                                                                \
   void tiny_helium_dense_##way(const int8_t *pixel, const int8_t *weights, const int32_t *params, \
@@ -405,7 +417,7 @@ NARROW(half_up)
     for (int32_t c = 0; c < channels; ++c) {                                                      \
       const int8_t *w = weights + (c / 4 * count * 4 + c % 4) * TINY_CHUNK;                       \
       const int32_t sum = dot(pixel, TINY_CHUNK, w, 4 * TINY_CHUNK, count);                       \
-      const int32_t value = scale_##way(sum, params + c / 4 * 12 + c % 4, 4) + zero_point;        \
+      const int32_t value = tiny_helium_##way(sum, params + c / 4 * 12 + c % 4, 4) + zero_point;        \
       y[c] = (int8_t)tiny_clamp(value, INT8_MIN, INT8_MAX);                                       \
     }                                                                                             \
   }
@@ -413,5 +425,6 @@ NARROW(half_up)
 DENSE(away)
 DENSE(relu)
 DENSE(half_up)
+DENSE(any)
 
 #endif

@@ -4,22 +4,26 @@
 
 #include <stdint.h>
 
+#include "tvm_tiny.h"
+
 /* Depths are cut into chunks of sixteen bytes. What lies behind the end of a depth may be anything:
  * its weights are zero. The chunks of a tile's four pixels take turns: [chunk][pixel][16].
  */
 enum { TINY_CHUNK = 16, TINY_TILE_PIXELS = 4 };
 
-/* Sums come to int8 in one of three ways, which are in the functions' names:
+/* Sums come to int8 in one of four ways, which are in the functions' names:
  *
- *   away     as TensorFlow Lite does: rounded twice, at last halves away from zero
- *   relu     the same where the output's clamp begins at its zero point or above: halves of
- *            negative numbers then do not matter
+ *   relu     as TensorFlow Lite does, rounded twice, where the output's clamp begins at its zero point
+ *            or above: halves of negative numbers then do not matter
+ *   away     the same for any clamp, halves away from zero
+ *   any      the same for shifts to either side
  *   half_up  the bias counts in units of 2^-TINY_HELIUM_FRACTION_BITS, the last rounding is up
  *
- * A channel's parameters are its bias (the input's zero point folded in), multiplier and shift,
- * which is negative: to the right.
+ * A channel's parameters are its bias (the input's zero point folded in), multiplier and shift. A
+ * shift to the right is negative, less than zero where it is "away"; "any" has the shift to the left
+ * in the bits from TINY_HELIUM_LEFT_BIT on and the one to the right in the lowest byte.
  */
-enum { TINY_HELIUM_FRACTION_BITS = 7 };
+enum { TINY_HELIUM_FRACTION_BITS = 7, TINY_HELIUM_LEFT_BIT = 8, TINY_HELIUM_LEFT_BITS = 7 };
 
 /* Bytes that lie at first, first + step, ... : `count` of each of four pixels, in chunks. */
 void tiny_helium_pixels(const int8_t *first, int32_t step, int32_t count, int8_t *chunks);
@@ -35,6 +39,7 @@ void tiny_helium_pixels(const int8_t *first, int32_t step, int32_t count, int8_t
 TINY_HELIUM_CONV(away)
 TINY_HELIUM_CONV(relu)
 TINY_HELIUM_CONV(half_up)
+TINY_HELIUM_CONV(any)
 
 /* The same for all tiles of a layer whose pixels are up to one chunk, a multiple of four channels and
  * without gaps in x and y.
@@ -46,6 +51,7 @@ TINY_HELIUM_CONV(half_up)
 TINY_HELIUM_NARROW(away)
 TINY_HELIUM_NARROW(relu)
 TINY_HELIUM_NARROW(half_up)
+TINY_HELIUM_NARROW(any)
 
 /* One pixel. Weights are [group][chunk][4][16], params [group][bias, multiplier, shift][4]. */
 #define TINY_HELIUM_DENSE(way)                                                                  \
@@ -54,6 +60,7 @@ TINY_HELIUM_NARROW(half_up)
 TINY_HELIUM_DENSE(away)
 TINY_HELIUM_DENSE(relu)
 TINY_HELIUM_DENSE(half_up)
+TINY_HELIUM_DENSE(any)
 
 /* Rows of `count` bytes, `pitch` bytes apart, to rows without gaps. */
 void tiny_helium_close_up(const int8_t *from, int32_t pitch, int32_t rows, int32_t count,
@@ -61,5 +68,25 @@ void tiny_helium_close_up(const int8_t *from, int32_t pitch, int32_t rows, int32
 
 /* Clamp values in place, for layers whose range is less than int8's. */
 void tiny_helium_clamp(int8_t *values, int32_t count, int32_t low, int32_t high);
+
+/* What the ways mean; params are `step` apart. */
+static inline int32_t tiny_helium_relu(int32_t sum, const int32_t *params, int32_t step) {
+  return tiny_requantize_half_up_wide(sum + params[0], params[step], -params[2 * step]);
+}
+
+static inline int32_t tiny_helium_away(int32_t sum, const int32_t *params, int32_t step) {
+  return tiny_requantize_wide(sum + params[0], params[step], -params[2 * step]);
+}
+
+static inline int32_t tiny_helium_any(int32_t sum, const int32_t *params, int32_t step) {
+  const uint32_t shifts = (uint32_t)params[2 * step];
+  const uint32_t left = shifts >> TINY_HELIUM_LEFT_BIT & ((1u << TINY_HELIUM_LEFT_BITS) - 1u);
+  const int32_t shifted = (int32_t)((uint32_t)(sum + params[0]) << left);
+  return tiny_requantize_wide(shifted, params[step], -(int8_t)(shifts & 0xffu));
+}
+
+static inline int32_t tiny_helium_half_up(int32_t sum, const int32_t *params, int32_t step) {
+  return tiny_helium_relu(sum * (1 << TINY_HELIUM_FRACTION_BITS), params, step);
+}
 
 #endif /* TVM_TINY_HELIUM_H */

@@ -1,6 +1,7 @@
 #include "tvm_tiny_helium_depthwise.h"
 
 #include "tvm_tiny.h"
+#include "tvm_tiny_helium.h"
 #include "tvm_tiny_mve.h"
 
 void tiny_strip_fill(const int32_t *layer, int8_t *strips) {
@@ -123,6 +124,15 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
   "vadd.i32 " sums ", " sums ", r7\n\t"           \
   "vqrdmulh.s32 " result ", " sums ", r9\n\t"     \
   "vrshl.s32 " result ", r11\n\t"
+#define SCALE_ANY(sums, result)                   \
+  "vadd.i32 " sums ", " sums ", r7\n\t"           \
+  "ubfx r0, r11, #8, #7\n\t"                      \
+  "vshl.s32 " sums ", r0\n\t"                     \
+  "vdup.32 " result ", r11\n\t"                   \
+  "vand " result ", " result ", " sums "\n\t"     \
+  "vshr.s32 " result ", " result ", #31\n\t"      \
+  "vqrdmlah.s32 " result ", " sums ", r9\n\t"     \
+  "vrshl.s32 " result ", r11\n\t"
 #define SCALE_HALF_UP(sums, result)               \
   "vshl.i32 " sums ", " sums ", #7\n\t"           \
   SCALE_RELU(sums, result)
@@ -158,7 +168,7 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
   COLUMN_1X2(sum, x, offset)                                    \
   LOAD(x, offset " + 32") NEXT(sum, x, "q2")                    \
   LOAD(x, offset " + 48") NEXT(sum, x, "q3")
-#define COLUMN_ANY(sum, x, offset) COLUMN_1X4(sum, x, "0") "add r1, r5\n\t"
+#define COLUMN_UPTO_64(sum, x, offset) COLUMN_1X4(sum, x, "0") "add r1, r5\n\t"
 #define ONE_LINE(COLUMN, step, advance, SCALE)                                  \
   COLUMN("r0", "q5", "0") COLUMN("r2", "q6", step)                              \
   COLUMN("r4", "q7", "2 * " step) COLUMN("r6", "q6", "3 * " step)               \
@@ -234,25 +244,14 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
   STRIP(5x5_s2, way, TWO_VECTORS, ONE_LINE(COLUMN_1X2, "10", "add r1, #40\n\t", SCALE))           \
   STRIP(7x7_s1, way, FOUR_VECTORS, ONE_LINE(COLUMN_1X4, "7", "add r1, #28\n\t", SCALE))           \
   STRIP(7x7_s2, way, FOUR_VECTORS, ONE_LINE(COLUMN_1X4, "14", "add r1, #56\n\t", SCALE))          \
-  STRIP(any, way, FOUR_VECTORS, ONE_LINE(COLUMN_ANY, "0", "", SCALE))
+  STRIP(upto_64, way, FOUR_VECTORS, ONE_LINE(COLUMN_UPTO_64, "0", "", SCALE))
 
 STRIPS(away, SCALE_AWAY)
 STRIPS(relu, SCALE_RELU)
 STRIPS(half_up, SCALE_HALF_UP)
+STRIPS(any, SCALE_ANY)
 
 #else
-
-static int32_t scale_away(int32_t sum, const int32_t *params) {
-  return tiny_requantize_wide(sum + params[0], params[1], -params[2]);
-}
-
-static int32_t scale_relu(int32_t sum, const int32_t *params) {
-  return tiny_requantize_half_up_wide(sum + params[0], params[1], -params[2]);
-}
-
-static int32_t scale_half_up(int32_t sum, const int32_t *params) {
-  return scale_relu(sum * (1 << 7), params);
-}
 
 /* a window times weights, by their table */
 static int32_t dot(const int8_t *window, const int8_t *weights, const int8_t *table, int32_t bytes) {
@@ -266,7 +265,7 @@ static int32_t dot(const int8_t *window, const int8_t *weights, const int8_t *ta
 /* Four columns of one channel. Results' places are in the order of narrowing: of two lines, each half
  * of a word has one of columns 0 and 1, the other of columns 2 and 3.
  */
-typedef int32_t (*scale_function)(int32_t sum, const int32_t *params);
+typedef int32_t (*scale_function)(int32_t sum, const int32_t *params, int32_t step);
 static void four_columns(const int32_t *layer, const int8_t *strip, const int8_t *table, int8_t *y,
                          const int8_t *weights, const int32_t *params, int32_t lines,
                          int32_t vectors, scale_function scale) {
@@ -277,7 +276,7 @@ static void four_columns(const int32_t *layer, const int8_t *strip, const int8_t
     const uint32_t place = lines == 1 ? word : (word >> (16 * (i % 2))) & 0xffffu;
     const int32_t sum = dot(strip + column * layer[TINY_STRIP_STEP_IN], weights,
                             table + line * vectors * 16, vectors * 16);
-    const int32_t value = scale(sum, params) + layer[TINY_STRIP_ZERO_POINT_OUT];
+    const int32_t value = scale(sum, params, 1) + layer[TINY_STRIP_ZERO_POINT_OUT];
     y[place] = (int8_t)tiny_clamp(value, INT8_MIN, INT8_MAX);
   }
 }
@@ -305,7 +304,7 @@ static void convolve(const int32_t *layer, const int8_t *strips, const int8_t *t
 #define STRIP(size, way, lines, vectors)                                                          \
   void tiny_strip_##size##_##way(const int32_t *layer, const int8_t *strips, const int8_t *table, \
                                  int8_t *y, const int8_t *weights, const int32_t *params) {       \
-    convolve(layer, strips, table, y, weights, params, lines, vectors, scale_##way);              \
+    convolve(layer, strips, table, y, weights, params, lines, vectors, tiny_helium_##way);              \
   }
 #define STRIPS(way)           \
   STRIP(3x3_s1, way, 2, 1)    \
@@ -314,10 +313,11 @@ static void convolve(const int32_t *layer, const int8_t *strips, const int8_t *t
   STRIP(5x5_s2, way, 1, 2)    \
   STRIP(7x7_s1, way, 1, 4)    \
   STRIP(7x7_s2, way, 1, 4)    \
-  STRIP(any, way, 1, 4)
+  STRIP(upto_64, way, 1, 4)
 
 STRIPS(away)
 STRIPS(relu)
 STRIPS(half_up)
+STRIPS(any)
 
 #endif

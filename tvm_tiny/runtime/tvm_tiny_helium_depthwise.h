@@ -52,14 +52,15 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
 #define TINY_STRIP(size, way)                                                                    \
   void tiny_strip_##size##_##way(const int32_t *layer, const int8_t *strips, const int8_t *table, \
                                  int8_t *y, const int8_t *weights, const int32_t *params);
-#define TINY_STRIP_WAYS(size) TINY_STRIP(size, away) TINY_STRIP(size, relu) TINY_STRIP(size, half_up)
+#define TINY_STRIP_WAYS(size) \
+  TINY_STRIP(size, away) TINY_STRIP(size, relu) TINY_STRIP(size, half_up) TINY_STRIP(size, any)
 TINY_STRIP_WAYS(3x3_s1)
 TINY_STRIP_WAYS(3x3_s2)
 TINY_STRIP_WAYS(5x5_s1)
 TINY_STRIP_WAYS(5x5_s2)
 TINY_STRIP_WAYS(7x7_s1)
 TINY_STRIP_WAYS(7x7_s2)
-TINY_STRIP_WAYS(any) /* up to 64 bytes, one line of output */
+TINY_STRIP_WAYS(upto_64) /* bytes of a window, one line of output */
 
 /* Outputs that are fewer than a strip gives: from a tile of four columns x eight channels. */
 void tiny_strip_close_up(const int32_t *layer, const int8_t *tile, int32_t lines, int32_t columns,
