@@ -40,7 +40,9 @@ def _requantization(generator: np.random.Generator) -> dict[str, Any]:
     is_clamped = generator.random() < 0.3
     return {
         "input_zero_point": int(generator.integers(-128, 128)),
-        "output_zero_point": int(generator.choice([-128, -100, generator.integers(-128, 128)])),
+        "output_zero_point": int(
+            generator.choice([-128, -100, int(generator.integers(-128, 128))])
+        ),
         "clamp_min": -100 if is_clamped else -128,
         "clamp_max": 90 if is_clamped else 127,
     }
@@ -70,7 +72,7 @@ def square_depthwise_call(seed: int) -> Any:
     generator = np.random.default_rng(seed)
     kernel, stride = (3, 5, 7)[seed % 3], (1, 2)[seed // 3 % 2]
     channels = int(generator.integers(1, 71))
-    size = [int(n) for n in generator.integers(max(kernel - 2, 1), kernel + 9, 2)]
+    size = [int(n) for n in generator.integers(max(kernel - 2, 2), kernel + 9, 2)]
     pad = kernel // 2
     attrs = QDepthwiseConv2DAttributes(
         strides=(stride, stride),
