@@ -25,7 +25,8 @@ from tvm_tiny.schedules.requantization import HeliumEpilogue
 if TYPE_CHECKING:
     from tvm_tiny.schedules.qdepthwise_conv2d import QDepthwiseConv2DAttributes
 
-VECTOR, COLUMNS, CHANNELS = 16, 4, 8  # bytes; columns and channels at a time
+VECTOR, CHANNELS = 16, 8  # bytes of a vector, channels at a time
+TILE_COLUMNS = 4
 LAYER_FIELDS = 24
 LARGEST_PLACE = (1 << 16) - 1  # places in scratch and output are halves
 SOURCES = (
@@ -39,22 +40,26 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class Shape:
-    """A loop of the runtime: lines of output that a strip gives, vectors of a window."""
+    """A loop of the runtime."""
 
     name: str
-    lines: int
-    vectors: int
+    lines: int  # of output that a strip gives,
+    columns: int  # and columns at a time
+    slots: int  # lines of input that a strip holds, at least
+    vectors: int  # of a window
+    cost: int  # instructions of the loop
+    copies: int = 1  # of a line's weights, each one column behind
 
 
 SQUARE = {
-    (3, 1): Shape("3x3_s1", 2, 1),
-    (3, 2): Shape("3x3_s2", 2, 1),
-    (5, 1): Shape("5x5_s1", 2, 2),
-    (5, 2): Shape("5x5_s2", 1, 2),
-    (7, 1): Shape("7x7_s1", 1, 4),
-    (7, 2): Shape("7x7_s2", 1, 4),
+    (3, 1): (Shape("3x3_s1", 2, 4, 4, 1, 28, copies=2),),
+    (3, 2): (Shape("3x3_s2", 2, 4, 5, 1, 30),),
+    (5, 1): (Shape("5x5_s1", 2, 4, 6, 2, 42),),
+    (5, 2): (Shape("5x5_s2", 1, 4, 5, 2, 28),),
+    (7, 1): (Shape("7x7_s1", 1, 4, 8, 4, 38), Shape("7x7_s1_wide", 1, 8, 8, 4, 64)),
+    (7, 2): (Shape("7x7_s2", 1, 4, 8, 4, 35),),
 }
-UPTO_64 = Shape("upto_64", 1, 4)
+UPTO_64 = (Shape("upto_64", 1, 4, 0, 4, 48),)
 
 
 @dataclass(frozen=True)
@@ -88,18 +93,20 @@ class Strips:
     @property
     def slots(self) -> int:
         """Lines that a strip holds."""
-        return self.lines.span + (self.shape.lines - 1) * self.lines.stride
+        return max(self.lines.span, self.shape.slots)
 
     @property
     def is_supported(self) -> bool:
         """Whether windows fit the shape's vectors, and results a strip or a tile."""
+        if self.is_tiny and self.shape.columns > TILE_COLUMNS:
+            return False
         fits = self.columns.span * self.slots <= self.shape.vectors * VECTOR
-        return fits and not (self.is_tiny and self.columns.size_out > COLUMNS)
+        return fits and not (self.is_tiny and self.columns.size_out > TILE_COLUMNS)
 
     @property
     def is_tiny(self) -> bool:
         """Whether a strip gives more than there is: results then go by way of a tile."""
-        return self.lines.size_out < self.shape.lines or self.columns.size_out < COLUMNS
+        return self.lines.size_out < self.shape.lines or self.columns.size_out < self.shape.columns
 
     @property
     def number(self) -> int:
@@ -115,7 +122,7 @@ class Strips:
     def nbytes(self) -> int:
         """Bytes of a channel's strip."""
         columns = self.columns
-        windows = (max(columns.size_out, COLUMNS) - 1) * columns.stride * self.slots
+        windows = (max(columns.size_out, self.shape.columns) - 1) * columns.stride * self.slots
         return max(
             windows + self.shape.vectors * VECTOR, (columns.padding + columns.size_in) * self.slots
         )
@@ -123,34 +130,35 @@ class Strips:
     @property
     def cost(self) -> int:
         """About how many instructions a channel takes."""
-        fours = -(-self.columns.size_out // COLUMNS)
-        return self.number * (35 + fours * 15 * self.shape.lines)
+        times = -(-self.columns.size_out // self.shape.columns)
+        return self.number * (35 + times * self.shape.cost)
 
     def tables(self) -> Array:
-        """(phases, lines x vectors x 16): the weight of each byte of a window, or the zero's."""
-        lines, columns, zero = self.lines, self.columns, self.lines.kernel * self.columns.kernel
-        size = self.shape.vectors * VECTOR
-        table = np.full((self.slots, self.shape.lines, size), zero, np.int8)
+        """(phases, lines x copies x vectors x 16): the weight of each byte, or the zero's."""
+        lines, columns, shape = self.lines, self.columns, self.shape
+        zero, size = lines.kernel * columns.kernel, shape.vectors * VECTOR
+        table = np.full((self.slots, shape.lines, shape.copies, size), zero, np.int8)
         taps = itertools.product(range(lines.kernel), range(columns.kernel))
-        phases = range(self.slots)
-        for (ky, kx), phase, line in itertools.product(taps, phases, range(self.shape.lines)):
+        tables = itertools.product(*map(range, table.shape[:3]))
+        for (ky, kx), (phase, line, copy) in itertools.product(taps, tables):
             slot = (phase + line * lines.stride + ky * lines.dilation) % self.slots
-            place = kx * columns.dilation * self.slots + slot
-            table[phase, line, place] = ky * columns.kernel + kx
+            place = (kx * columns.dilation + copy * columns.stride) * self.slots + slot
+            table[phase, line, copy, place] = ky * columns.kernel + kx
         return table.reshape(self.slots, -1)
 
     def places(self) -> Array:
         """Four words: where results go, in the order in which narrowing leaves them."""
         line, column = (
-            (COLUMNS * CHANNELS, CHANNELS)
+            (TILE_COLUMNS * CHANNELS, CHANNELS)
             if self.is_tiny
             else (self.lines.step_out, self.columns.step_out)
         )
-        if self.shape.lines == 1:
-            return np.arange(COLUMNS, dtype=np.int64) * column
-        halves = [(i % 2 * 2 + i // 4) * column + i // 2 % 2 * line for i in range(8)]
-        words = np.array(halves, np.int64)
-        return words[0::2] | (words[1::2] << 16)
+        if self.shape.lines == 2:
+            places = [(i % 2 * 2 + i // 4) * column + i // 2 % 2 * line for i in range(8)]
+        else:
+            places = [i * column for i in range(self.shape.columns)]
+        words = np.array(places, np.int64)
+        return words if len(words) == 4 else words[0::2] | (words[1::2] << 16)
 
 
 def _orientations(
@@ -173,9 +181,10 @@ def _orientations(
     ]
     kernels, strides = set(weight.shape[:2]), set(attrs.strides)
     is_square = len(kernels) == len(strides) == 1 and attrs.dilation == (1, 1)
-    named = SQUARE.get((weight.shape[0], attrs.strides[0]), UPTO_64) if is_square else UPTO_64
-    yield Strips(axes[0], axes[1], named, is_turned=False)
-    yield Strips(axes[1], axes[0], named, is_turned=True)
+    key = (weight.shape[0], attrs.strides[0])
+    for shape in SQUARE.get(key, UPTO_64) if is_square else UPTO_64:
+        yield Strips(axes[0], axes[1], shape, is_turned=False)
+        yield Strips(axes[1], axes[0], shape, is_turned=True)
 
 
 def kernel(
@@ -194,7 +203,7 @@ def kernel(
         return None
     strips = min(found, key=lambda strips: strips.cost)
     layer = layer_table(attrs, strips, data.shape[3])
-    far = COLUMNS * strips.columns.step_out + strips.lines.step_out
+    far = strips.shape.columns * strips.columns.step_out + strips.lines.step_out
     if max(CHANNELS * strips.nbytes, far) > LARGEST_PLACE:
         return None
     taps = (
@@ -208,7 +217,7 @@ def kernel(
         ("params", epilogue.table(folded)),
     )
     scratch = min(CHANNELS, data.shape[3]) * strips.nbytes
-    scratch += CHANNELS * COLUMNS * strips.shape.lines if strips.is_tiny else 0
+    scratch += CHANNELS * TILE_COLUMNS * strips.shape.lines if strips.is_tiny else 0
     function = _function(attrs, strips, data, output, epilogue)
     return Kernel("depthwise_conv2d", function, constants, TensorSpec((scratch,), "int8"), SOURCES)
 
@@ -216,14 +225,14 @@ def kernel(
 def layer_table(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int) -> Array:
     """What the loops read: see `enum` in runtime/tvm_tiny_helium_depthwise.h."""
     lines, columns = strips.lines, strips.columns
-    step_in = columns.stride * strips.slots
-    back = -columns.size_out % COLUMNS if columns.size_out > COLUMNS else 0
+    at_once, step_in = strips.shape.columns, columns.stride * strips.slots
+    back = -columns.size_out % at_once if columns.size_out > at_once else 0
     fields = (
         strips.nbytes,
-        max(columns.size_out // COLUMNS, 1),
+        max(columns.size_out // at_once, 1),
         back * step_in,
         back * columns.step_out,
-        COLUMNS * columns.step_out,
+        at_once * columns.step_out,
         attrs.output_zero_point,
         min(channels, CHANNELS),
         step_in,
@@ -254,10 +263,10 @@ def _function(
     in_image, out_image = data.elements // batch, output.elements // batch
     groups, group = -(-channels // CHANNELS), min(channels, CHANNELS)
     steps, name = _Steps(attrs, strips, output), f"tiny_strip_{strips.shape.name}_{epilogue.way}"
-    table_bytes = strips.shape.lines * strips.shape.vectors * VECTOR
+    table_bytes = strips.tables().shape[1]
     taps = strips.lines.kernel * strips.columns.kernel + 1
     tile_at = group * strips.nbytes
-    size = tile_at + (CHANNELS * COLUMNS * strips.shape.lines if strips.is_tiny else 0)
+    size = tile_at + (CHANNELS * TILE_COLUMNS * strips.shape.lines if strips.is_tiny else 0)
 
     @T.prim_func(s_tir=True)
     def depthwise_conv2d(

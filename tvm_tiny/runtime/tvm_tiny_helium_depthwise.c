@@ -142,41 +142,76 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
 #define NEXT(sum, x, w) "vmladava.s8 " sum ", " x ", " w "\n\t"
 #define SUMS(q) "vmov " q "[2], " q "[0], r0, r4\n\tvmov " q "[3], " q "[1], r2, r6\n\t"
 
-/* a column of two lines, whose windows are one vector or two */
-#define COLUMN_2X1(line0, line1, x, offset) \
-  LOAD(x, offset) FIRST(line0, x, "q0") FIRST(line1, x, "q1")
-#define COLUMN_2X2(line0, line1, x, offset)                     \
-  LOAD(x, offset) FIRST(line0, x, "q0") FIRST(line1, x, "q2")   \
+/* Two columns of two lines. Windows of 3 x 3 leave room for the next column's: their weights are in q1
+ * and q3 once more, a column behind. Those of 5 x 5 are two vectors each.
+ */
+#define PAIR_3X3_S1(x, y, offset, step)                                             \
+  LOAD(x, offset) FIRST("r0", x, "q0") FIRST("r2", x, "q2")                         \
+  FIRST("r4", x, "q1") FIRST("r6", x, "q3")
+#define PAIR_3X3_S2(x, y, offset, step)                                             \
+  LOAD(x, offset) FIRST("r0", x, "q0") FIRST("r2", x, "q1")                         \
+  LOAD(y, offset " + " step) FIRST("r4", y, "q0") FIRST("r6", y, "q1")
+#define COLUMN_5X5(line0, line1, x, offset)                                         \
+  LOAD(x, offset) FIRST(line0, x, "q0") FIRST(line1, x, "q2")                       \
   LOAD(x, offset " + 16") NEXT(line0, x, "q1") NEXT(line1, x, "q3")
-#define TWO_LINES(COLUMN, step, SCALE)                                          \
-  COLUMN("r0", "r2", "q5", "0") COLUMN("r4", "r6", "q6", step) SUMS("q5")       \
-  COLUMN("r0", "r2", "q6", "2 * " step) COLUMN("r4", "r6", "q7", "3 * " step)   \
-  SUMS("q6") SCALE("q5", "q7")                                                  \
-  "vqmovnb.s32 q7, q7\n\t" SCALE("q6", "q5")                                    \
-  "vqmovnt.s32 q7, q5\n\t"                                                      \
-  "vqadd.s16 q7, q7, r12\n\t"                                                   \
-  "vqmovnb.s16 q7, q7\n\t"                                                      \
-  "vstrb.16 q7, [r3, q4]\n\t"                                                   \
-  "add r3, r8\n\t"                                                              \
-  "add r1, #4 * " step "\n\t"
+#define PAIR_5X5_S1(x, y, offset, step)                                             \
+  COLUMN_5X5("r0", "r2", x, offset) COLUMN_5X5("r4", "r6", y, offset " + " step)
 
-/* a column of one line, whose window is two vectors or four */
-#define COLUMN_1X2(sum, x, offset)                              \
-  LOAD(x, offset) FIRST(sum, x, "q0")                           \
-  LOAD(x, offset " + 16") NEXT(sum, x, "q1")
-#define COLUMN_1X4(sum, x, offset)                              \
-  COLUMN_1X2(sum, x, offset)                                    \
-  LOAD(x, offset " + 32") NEXT(sum, x, "q2")                    \
-  LOAD(x, offset " + 48") NEXT(sum, x, "q3")
-#define COLUMN_UPTO_64(sum, x, offset) COLUMN_1X4(sum, x, "0") "add r1, r5\n\t"
-#define ONE_LINE(COLUMN, step, advance, SCALE)                                  \
-  COLUMN("r0", "q5", "0") COLUMN("r2", "q6", step)                              \
-  COLUMN("r4", "q7", "2 * " step) COLUMN("r6", "q6", "3 * " step)               \
-  SUMS("q5") SCALE("q5", "q6")                                                  \
-  "vqmovnb.s32 q6, q6\n\t"                                                      \
-  "vqadd.s16 q6, q6, r12\n\t"                                                   \
-  "vqmovnb.s16 q6, q6\n\t"                                                      \
-  "vstrb.32 q6, [r3, q4]\n\t"                                                   \
+/* eight sums in q5 and q6 to the output */
+#define EIGHT_RESULTS(SCALE, advance)                                               \
+  SCALE("q5", "q7")                                                                 \
+  "vqmovnb.s32 q7, q7\n\t" SCALE("q6", "q5")                                        \
+  "vqmovnt.s32 q7, q5\n\t"                                                          \
+  "vqadd.s16 q7, q7, r12\n\t"                                                       \
+  "vqmovnb.s16 q7, q7\n\t"                                                          \
+  "vstrb.16 q7, [r3, q4]\n\t"                                                       \
+  "add r3, r8\n\t"                                                                  \
+  "add r1, #" advance "\n\t"
+#define TWO_LINES(PAIR, step, SCALE)                                                \
+  PAIR("q5", "q6", "0", step) SUMS("q5")                                            \
+  PAIR("q6", "q7", "2 * " step, step) SUMS("q6") EIGHT_RESULTS(SCALE, "4 * " step)
+
+/* Windows of 7 x 7 in eight slots: two columns further, they begin one vector later. */
+#define TWO_7X7(sum0, sum1, x, y, offset)                                           \
+  LOAD(x, offset) FIRST(sum0, x, "q0")                                              \
+  LOAD(y, offset " + 16") NEXT(sum0, y, "q1") FIRST(sum1, y, "q0")                  \
+  LOAD(x, offset " + 32") NEXT(sum0, x, "q2") NEXT(sum1, x, "q1")                   \
+  LOAD(y, offset " + 48") NEXT(sum0, y, "q3") NEXT(sum1, y, "q2")                   \
+  LOAD(x, offset " + 64") NEXT(sum1, x, "q3")
+#define FOUR_7X7(x, y, offset)                                                      \
+  LOAD(x, offset) FIRST("r0", x, "q0")                                              \
+  LOAD(y, offset " + 16") NEXT("r0", y, "q1") FIRST("r2", y, "q0")                  \
+  LOAD(x, offset " + 32") NEXT("r0", x, "q2") NEXT("r2", x, "q1") FIRST("r4", x, "q0") \
+  LOAD(y, offset " + 48") NEXT("r0", y, "q3") NEXT("r2", y, "q2") NEXT("r4", y, "q1")  \
+  FIRST("r6", y, "q0")                                                              \
+  LOAD(x, offset " + 64") NEXT("r2", x, "q3") NEXT("r4", x, "q2") NEXT("r6", x, "q1") \
+  LOAD(y, offset " + 80") NEXT("r4", y, "q3") NEXT("r6", y, "q2")                   \
+  LOAD(x, offset " + 96") NEXT("r6", x, "q3")
+
+/* the sums of four or eight columns of one line */
+#define SUMS_7X7_S1                                                                 \
+  TWO_7X7("r0", "r4", "q5", "q6", "0") TWO_7X7("r2", "r6", "q5", "q6", "8") SUMS("q5")
+#define SUMS_7X7_S2 FOUR_7X7("q5", "q6", "0") SUMS("q5")
+#define SUMS_7X7_S1_WIDE                                                            \
+  FOUR_7X7("q5", "q6", "0") SUMS("q5") FOUR_7X7("q6", "q7", "8") SUMS("q6")
+#define COLUMN_5X5_S2(sum, x, offset)                                               \
+  LOAD(x, offset) FIRST(sum, x, "q0") LOAD(x, offset " + 16") NEXT(sum, x, "q1")
+#define SUMS_5X5_S2                                                                 \
+  COLUMN_5X5_S2("r0", "q5", "0") COLUMN_5X5_S2("r2", "q6", "10")                    \
+  COLUMN_5X5_S2("r4", "q5", "20") COLUMN_5X5_S2("r6", "q6", "30") SUMS("q5")
+#define COLUMN_UPTO_64(sum, x, y)                                                   \
+  LOAD(x, "0") FIRST(sum, x, "q0") LOAD(y, "16") NEXT(sum, y, "q1")                 \
+  LOAD(x, "32") NEXT(sum, x, "q2") LOAD(y, "48") NEXT(sum, y, "q3")                 \
+  "add r1, r5\n\t"
+#define SUMS_UPTO_64                                                                \
+  COLUMN_UPTO_64("r0", "q5", "q6") COLUMN_UPTO_64("r2", "q5", "q6")                 \
+  COLUMN_UPTO_64("r4", "q5", "q6") COLUMN_UPTO_64("r6", "q5", "q6") SUMS("q5")
+#define FOUR_RESULTS(SCALE, advance)                                                \
+  SCALE("q5", "q6")                                                                 \
+  "vqmovnb.s32 q6, q6\n\t"                                                          \
+  "vqadd.s16 q6, q6, r12\n\t"                                                       \
+  "vqmovnb.s16 q6, q6\n\t"                                                          \
+  "vstrb.32 q6, [r3, q4]\n\t"                                                       \
   "add r3, r8\n\t" advance
 
 /* vectors of weights, at r0, by their tables at r2 */
@@ -187,7 +222,7 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
 /* On the stack: the next channel's strip and output, the layer, the table, the number of channels
  * left; the caller's arguments, which move on to the next channel's weights and params, at 128.
  */
-#define STRIP(size, way, VECTORS, FOUR_COLUMNS)                                                   \
+#define STRIP(size, way, VECTORS, next_weights, set_up, COLUMNS)                                  \
   __attribute__((naked)) void tiny_strip_##size##_##way(                                          \
       const int32_t *layer, const int8_t *strips, const int8_t *table, int8_t *y,                 \
       const int8_t *weights, const int32_t *params) {                                             \
@@ -204,8 +239,7 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
         "1:\n\t"                                                                                  \
         "ldrd r5, r2, [sp, #8]\n\t"                                                               \
         "ldrd r0, r4, [sp, #128]\n\t" VECTORS                                                     \
-        "ldr r1, [r5, #92]\n\t" /* TINY_STRIP_TAPS */                                             \
-        "add r0, r1\n\t"                                                                          \
+        next_weights                                                                              \
         "ldm r4!, {r7, r9, r11}\n\t"                                                              \
         "strd r0, r4, [sp, #128]\n\t"                                                             \
         "ldrd r1, r3, [sp]\n\t"                                                                   \
@@ -213,10 +247,10 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
         "add r0, r1\n\t"                                                                          \
         "add r2, r3, #1\n\t"                                                                      \
         "strd r0, r2, [sp]\n\t"                                                                   \
-        "ldrd r0, r10, [r5, #4]\n\t" /* TINY_STRIP_FOURS, TINY_STRIP_BACK */                      \
-        "ldr r5, [r5, #28]\n\t"      /* TINY_STRIP_STEP_IN */                                     \
+        "ldrd r0, r10, [r5, #4]\n\t" /* TINY_STRIP_TIMES, TINY_STRIP_BACK */                      \
+        set_up                                                                                    \
         "dls lr, r0\n\t"                                                                          \
-        "2:\n\t" FOUR_COLUMNS                                                                     \
+        "2:\n\t" COLUMNS                                                                          \
         "le lr, 2b\n\t"                                                                           \
         "cmp r10, #0\n\t"                                                                         \
         "beq 3f\n\t"                                                                              \
@@ -237,14 +271,23 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
         "pop {r4-r11, pc}");                                                                      \
   }
 
+#define NEXT_WEIGHTS(taps) "add r0, #" taps " + 1\n\t"
+#define NEXT_WEIGHTS_UPTO_64 "ldr r1, [r5, #92]\n\tadd r0, r1\n\t" /* TINY_STRIP_TAPS */
+#define SET_UP_UPTO_64 "ldr r5, [r5, #28]\n\t"                     /* TINY_STRIP_STEP_IN */
 #define STRIPS(way, SCALE)                                                                        \
-  STRIP(3x3_s1, way, TWO_VECTORS, TWO_LINES(COLUMN_2X1, "4", SCALE))                              \
-  STRIP(3x3_s2, way, TWO_VECTORS, TWO_LINES(COLUMN_2X1, "10", SCALE))                             \
-  STRIP(5x5_s1, way, FOUR_VECTORS, TWO_LINES(COLUMN_2X2, "6", SCALE))                             \
-  STRIP(5x5_s2, way, TWO_VECTORS, ONE_LINE(COLUMN_1X2, "10", "add r1, #40\n\t", SCALE))           \
-  STRIP(7x7_s1, way, FOUR_VECTORS, ONE_LINE(COLUMN_1X4, "7", "add r1, #28\n\t", SCALE))           \
-  STRIP(7x7_s2, way, FOUR_VECTORS, ONE_LINE(COLUMN_1X4, "14", "add r1, #56\n\t", SCALE))          \
-  STRIP(upto_64, way, FOUR_VECTORS, ONE_LINE(COLUMN_UPTO_64, "0", "", SCALE))
+  STRIP(3x3_s1, way, FOUR_VECTORS, NEXT_WEIGHTS("9"), "", TWO_LINES(PAIR_3X3_S1, "4", SCALE))     \
+  STRIP(3x3_s2, way, TWO_VECTORS, NEXT_WEIGHTS("9"), "", TWO_LINES(PAIR_3X3_S2, "10", SCALE))     \
+  STRIP(5x5_s1, way, FOUR_VECTORS, NEXT_WEIGHTS("25"), "", TWO_LINES(PAIR_5X5_S1, "6", SCALE))    \
+  STRIP(5x5_s2, way, TWO_VECTORS, NEXT_WEIGHTS("25"), "",                                         \
+        SUMS_5X5_S2 FOUR_RESULTS(SCALE, "add r1, #40\n\t"))                                       \
+  STRIP(7x7_s1, way, FOUR_VECTORS, NEXT_WEIGHTS("49"), "",                                        \
+        SUMS_7X7_S1 FOUR_RESULTS(SCALE, "add r1, #32\n\t"))                                       \
+  STRIP(7x7_s1_wide, way, FOUR_VECTORS, NEXT_WEIGHTS("49"), "",                                   \
+        SUMS_7X7_S1_WIDE EIGHT_RESULTS(SCALE, "64"))                                              \
+  STRIP(7x7_s2, way, FOUR_VECTORS, NEXT_WEIGHTS("49"), "",                                        \
+        SUMS_7X7_S2 FOUR_RESULTS(SCALE, "add r1, #64\n\t"))                                       \
+  STRIP(upto_64, way, FOUR_VECTORS, NEXT_WEIGHTS_UPTO_64, SET_UP_UPTO_64,                         \
+        SUMS_UPTO_64 FOUR_RESULTS(SCALE, ""))
 
 STRIPS(away, SCALE_AWAY)
 STRIPS(relu, SCALE_RELU)
@@ -262,58 +305,67 @@ static int32_t dot(const int8_t *window, const int8_t *weights, const int8_t *ta
   return sum;
 }
 
-/* Four columns of one channel. Results' places are in the order of narrowing: of two lines, each half
- * of a word has one of columns 0 and 1, the other of columns 2 and 3.
+/* The results that lie side by side in a vector, of one channel. Their places are in the order of
+ * narrowing: of two lines, each half of a word has one of columns 0 and 1, the other of columns 2, 3.
  */
-typedef int32_t (*scale_function)(int32_t sum, const int32_t *params, int32_t step);
-static void four_columns(const int32_t *layer, const int8_t *strip, const int8_t *table, int8_t *y,
-                         const int8_t *weights, const int32_t *params, int32_t lines,
-                         int32_t vectors, scale_function scale) {
-  for (int32_t i = 0; i < 4 * lines; ++i) {
-    const int32_t column = lines == 1 ? i : i % 2 * 2 + i / 4;
-    const int32_t line = lines == 1 ? 0 : i / 2 % 2;
-    const uint32_t word = (uint32_t)layer[TINY_STRIP_PLACES + i / lines];
-    const uint32_t place = lines == 1 ? word : (word >> (16 * (i % 2))) & 0xffffu;
+typedef int32_t (*way_function)(int32_t sum, const int32_t *params, int32_t step);
+typedef struct {
+  int32_t lines;
+  int32_t columns;
+  int32_t bytes;       /* of a window */
+  int32_t table_bytes; /* of a line */
+  way_function way;
+} strip_shape;
+
+static void one_vector(const int32_t *layer, const int8_t *strip, const int8_t *table, int8_t *y,
+                       const int8_t *weights, const int32_t *params, const strip_shape *shape) {
+  const int32_t count = shape->lines * shape->columns;
+  for (int32_t i = 0; i < count; ++i) {
+    const int32_t column = shape->lines == 1 ? i : i % 2 * 2 + i / 4;
+    const int32_t line = shape->lines == 1 ? 0 : i / 2 % 2;
+    const uint32_t word = (uint32_t)layer[TINY_STRIP_PLACES + i * 4 / count];
+    const uint32_t place = count == 4 ? word : (word >> (16 * (i % 2))) & 0xffffu;
     const int32_t sum = dot(strip + column * layer[TINY_STRIP_STEP_IN], weights,
-                            table + line * vectors * 16, vectors * 16);
-    const int32_t value = scale(sum, params, 1) + layer[TINY_STRIP_ZERO_POINT_OUT];
+                            table + line * shape->table_bytes, shape->bytes);
+    const int32_t value = shape->way(sum, params, 1) + layer[TINY_STRIP_ZERO_POINT_OUT];
     y[place] = (int8_t)tiny_clamp(value, INT8_MIN, INT8_MAX);
   }
 }
 
 static void convolve(const int32_t *layer, const int8_t *strips, const int8_t *table, int8_t *y,
-                     const int8_t *weights, const int32_t *params, int32_t lines, int32_t vectors,
-                     scale_function scale) {
+                     const int8_t *weights, const int32_t *params, const strip_shape *shape) {
   for (int32_t c = 0; c < layer[TINY_STRIP_COUNT]; ++c) {
     const int8_t *strip = strips + c * layer[TINY_STRIP_BYTES];
     int8_t *to = y + c;
-    for (int32_t i = 0; i < layer[TINY_STRIP_FOURS]; ++i) {
-      four_columns(layer, strip, table, to, weights, params, lines, vectors, scale);
-      strip += 4 * layer[TINY_STRIP_STEP_IN];
+    for (int32_t i = 0; i < layer[TINY_STRIP_TIMES]; ++i) {
+      one_vector(layer, strip, table, to, weights, params, shape);
+      strip += shape->columns * layer[TINY_STRIP_STEP_IN];
       to += layer[TINY_STRIP_STEP_OUT];
     }
     if (layer[TINY_STRIP_BACK] > 0) {
-      four_columns(layer, strip - layer[TINY_STRIP_BACK], table, to - layer[TINY_STRIP_BACK_OUT],
-                   weights, params, lines, vectors, scale);
+      one_vector(layer, strip - layer[TINY_STRIP_BACK], table, to - layer[TINY_STRIP_BACK_OUT],
+                 weights, params, shape);
     }
     weights += layer[TINY_STRIP_TAPS];
     params += 3;
   }
 }
 
-#define STRIP(size, way, lines, vectors)                                                          \
+#define STRIP(size, way, lines, columns, bytes, table_bytes)                                      \
   void tiny_strip_##size##_##way(const int32_t *layer, const int8_t *strips, const int8_t *table, \
                                  int8_t *y, const int8_t *weights, const int32_t *params) {       \
-    convolve(layer, strips, table, y, weights, params, lines, vectors, tiny_helium_##way);              \
+    const strip_shape shape = {lines, columns, bytes, table_bytes, tiny_helium_##way};            \
+    convolve(layer, strips, table, y, weights, params, &shape);                                   \
   }
-#define STRIPS(way)           \
-  STRIP(3x3_s1, way, 2, 1)    \
-  STRIP(3x3_s2, way, 2, 1)    \
-  STRIP(5x5_s1, way, 2, 2)    \
-  STRIP(5x5_s2, way, 1, 2)    \
-  STRIP(7x7_s1, way, 1, 4)    \
-  STRIP(7x7_s2, way, 1, 4)    \
-  STRIP(upto_64, way, 1, 4)
+#define STRIPS(way)                         \
+  STRIP(3x3_s1, way, 2, 4, 16, 32)          \
+  STRIP(3x3_s2, way, 2, 4, 16, 16)          \
+  STRIP(5x5_s1, way, 2, 4, 32, 32)          \
+  STRIP(5x5_s2, way, 1, 4, 32, 32)          \
+  STRIP(7x7_s1, way, 1, 4, 64, 64)          \
+  STRIP(7x7_s1_wide, way, 1, 8, 64, 64)     \
+  STRIP(7x7_s2, way, 1, 4, 64, 64)          \
+  STRIP(upto_64, way, 1, 4, 64, 64)
 
 STRIPS(away)
 STRIPS(relu)

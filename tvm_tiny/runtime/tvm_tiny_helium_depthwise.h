@@ -19,14 +19,14 @@ enum { TINY_STRIP_CHANNELS = 8 };
 /* Fields of a layer table. */
 enum {
   TINY_STRIP_BYTES, /* of a channel's strip */
-  TINY_STRIP_FOURS, /* how often four columns of output come next, */
-  TINY_STRIP_BACK,  /* and bytes to go back for the last four, 0 if that is not needed; */
+  TINY_STRIP_TIMES, /* how often four or, if "wide", eight columns of output come next, */
+  TINY_STRIP_BACK,  /* and bytes to go back for the last ones, 0 if that is not needed; */
   TINY_STRIP_BACK_OUT,
-  TINY_STRIP_STEP_OUT, /* bytes of output from four columns to the next */
+  TINY_STRIP_STEP_OUT, /* bytes of output from those columns to the next */
   TINY_STRIP_ZERO_POINT_OUT,
   TINY_STRIP_COUNT,    /* channels */
   TINY_STRIP_STEP_IN,  /* bytes of a strip from one column of output to the next */
-  TINY_STRIP_PLACES,   /* of a vector of results from the first: halves, or words for single lines */
+  TINY_STRIP_PLACES,   /* of a vector's results from the first one: eight halves, or four words */
   TINY_STRIP_SLOTS = TINY_STRIP_PLACES + 4,
   TINY_STRIP_LINES,      /* of the input */
   TINY_STRIP_COLUMNS,
@@ -59,10 +59,11 @@ TINY_STRIP_WAYS(3x3_s2)
 TINY_STRIP_WAYS(5x5_s1)
 TINY_STRIP_WAYS(5x5_s2)
 TINY_STRIP_WAYS(7x7_s1)
+TINY_STRIP_WAYS(7x7_s1_wide)
 TINY_STRIP_WAYS(7x7_s2)
 TINY_STRIP_WAYS(upto_64) /* bytes of a window, one line of output */
 
-/* Outputs that are fewer than a strip gives: from a tile of four columns x eight channels. */
+/* Outputs that are fewer than a strip gives: from a tile of four columns (never wide) x eight channels. */
 void tiny_strip_close_up(const int32_t *layer, const int8_t *tile, int32_t lines, int32_t columns,
                          int32_t line_step, int32_t column_step, int8_t *y);
 
