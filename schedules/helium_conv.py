@@ -30,6 +30,7 @@ SOURCES = (
     "tvm_tiny_mve.h",
     "tvm_tiny_helium.h",
     "tvm_tiny_helium.c",
+    "tvm_tiny_helium_dense.c",
     "tvm_tiny_helium_windows.h",
     "tvm_tiny_helium_windows.c",
 )
@@ -158,10 +159,14 @@ class Layer:
         return not self.is_tiled and self.is_pointwise and self.depth % CHUNK == 0
 
     @property
+    def is_looped(self) -> bool:
+        """Whether the runtime loops over tiles: they follow each other without gaps."""
+        return self.is_tiled and self.is_pointwise and not self.has_gaps
+
+    @property
     def is_narrow(self) -> bool:
-        """Whether tiles are read and written where they lie, and pixels are one chunk."""
-        is_plain = self.is_tiled and self.is_pointwise and not self.has_gaps
-        return is_plain and self.depth <= CHUNK
+        """Whether its pixels are one chunk, which is read where it lies."""
+        return self.is_looped and self.depth <= CHUNK
 
     @property
     def is_banded(self) -> bool:
@@ -179,7 +184,8 @@ class Layer:
         if not self.is_tiled:
             return _direct(self) if self.is_direct else _single(self)
         if self.is_pointwise:
-            return _narrow(self) if self.is_narrow else _pointwise(self)
+            looped = _narrow if self.is_narrow else _looped
+            return looped(self) if self.is_looped else _pointwise(self)
         return helium_windows.banded(self) if self.is_banded else helium_windows.chunked(self)
 
     @staticmethod
@@ -249,6 +255,20 @@ class Layer:
         sizes = (self.depth, self.groups, tiles, self.attrs.output_zero_point)
         return call(f"tiny_helium_narrow_{self.epilogue.way}", x, weight, params, y, *sizes)
 
+    def looped(
+        self,
+        x: tirx.Expr,
+        weight: tirx.Expr,
+        params: tirx.Expr,
+        y: tirx.Expr,
+        tiles: int,
+        scratch: tirx.Expr,
+    ) -> tirx.Expr:
+        """The same for pixels of several chunks."""
+        sizes = (self.depth, self.groups, tiles, self.attrs.output_zero_point, self.chunks)
+        name = f"tiny_helium_pointwise_{self.epilogue.way}"
+        return call(name, x, weight, params, y, *sizes, scratch)
+
     def dense(
         self, pixel: tirx.Expr, weight: tirx.Expr, params: tirx.Expr, y: tirx.Expr
     ) -> tirx.Expr:
@@ -308,6 +328,34 @@ def _narrow(layer: Layer) -> tirx.PrimFunc:
         T.evaluate(layer.narrow(x[0, 0], weight[0], params[0], y[0, 0], pixels // PIXELS))
         T.evaluate(
             layer.narrow(x[last, 0], weight[0], params[0], y[last, 0], 1)
+            if pixels % PIXELS > 0
+            else T.int32(0)
+        )
+        T.evaluate(layer.clamp(y[0, 0]))
+
+    return conv2d_1x1
+
+
+def _looped(layer: Layer) -> tirx.PrimFunc:
+    """The same for pixels of several chunks."""
+    pixels, depth, channels = layer.pixels, layer.depth, layer.channels
+    size, weights, fields = layer.extents
+    last = pixels - PIXELS
+
+    @T.prim_func(s_tir=True)
+    def conv2d_1x1(
+        x: T.Buffer((pixels, depth), "int8"),
+        window: T.Buffer((WINDOW_FIELDS,), "int32"),
+        weight: T.Buffer((weights,), "int8"),
+        params: T.Buffer((fields,), "int32"),
+        scratch: T.Buffer((size,), "int8"),
+        y: T.Buffer((pixels, channels), "int8"),
+    ):
+        T.evaluate(
+            layer.looped(x[0, 0], weight[0], params[0], y[0, 0], pixels // PIXELS, scratch[0])
+        )
+        T.evaluate(
+            layer.looped(x[last, 0], weight[0], params[0], y[last, 0], 1, scratch[0])
             if pixels % PIXELS > 0
             else T.int32(0)
         )

@@ -32,7 +32,7 @@ LARGEST_PLACE = (1 << 16) - 1  # places in scratch and output are halves
 SOURCES = (
     "tvm_tiny_mve.h",
     "tvm_tiny_helium.h",
-    "tvm_tiny_helium.c",
+    "tvm_tiny_helium_dense.c",
     "tvm_tiny_helium_depthwise.h",
     "tvm_tiny_helium_depthwise.c",
 )

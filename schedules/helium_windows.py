@@ -179,7 +179,8 @@ def banded(layer: Layer) -> tirx.PrimFunc:
     elements, (size, weights, fields) = layer.data.elements // images, layer.extents
     words, chunks, band_at = len(windows.pieces()), layer.chunks, layer.behind_chunks
     stride, top = layer.attrs.strides[0], layer.attrs.padding[0]
-    is_image, band_rows = windows.is_image, windows.band_rows
+    is_image, is_row, band_rows = windows.is_image, not windows.is_whole, windows.band_rows
+    step = layer.attrs.strides[1] * layer.data.shape[3]
 
     @T.prim_func(s_tir=True)
     def conv2d(
@@ -207,6 +208,15 @@ def banded(layer: Layer) -> tirx.PrimFunc:
             for t in range(layer.tiles(pixels)):
                 T.evaluate(
                     call(
+                        "tiny_helium_pieces_of_row",
+                        scratch[band_at + layer.first(t, pixels) * step],
+                        pieces[0],
+                        chunks,
+                        scratch[0],
+                        step,
+                    )
+                    if is_row
+                    else call(
                         "tiny_helium_pieces",
                         x[n, 0] if is_image else scratch[band_at],
                         window[0],

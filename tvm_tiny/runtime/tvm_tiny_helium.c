@@ -3,15 +3,6 @@
 #include "tvm_tiny.h"
 #include "tvm_tiny_mve.h"
 
-void tiny_helium_close_up(const int8_t *from, int32_t pitch, int32_t rows, int32_t count,
-                          int8_t *to) {
-  for (int32_t i = 0; i < rows; ++i) {
-    tiny_copy(from, count, to);
-    from += pitch;
-    to += count;
-  }
-}
-
 #if TINY_HAS_MVE
 
 /* The functions below are all assembly, and compilers do not see them use their arguments: all
@@ -38,22 +29,6 @@ __attribute__((naked)) void tiny_helium_pixels(const int8_t *first, int32_t step
       "vstrb.8 q3, [r3], #16\n\t"
       "letp lr, 1b\n\t"
       "pop {r4, r5, pc}");
-}
-
-__attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int32_t low,
-                                              int32_t high) {
-  __asm__(
-      "push {r7, lr}\n\t"
-      "vdup.8 q1, r2\n\t"
-      "vdup.8 q2, r3\n\t"
-      "dlstp.8 lr, r1\n\t"
-      "1:\n\t"
-      "vldrb.8 q0, [r0]\n\t"
-      "vmax.s8 q0, q0, q1\n\t"
-      "vmin.s8 q0, q0, q2\n\t"
-      "vstrb.8 q0, [r0], #16\n\t"
-      "letp lr, 1b\n\t"
-      "pop {r7, pc}");
 }
 
 /* Four pixels x two channels. r1 points to the chunks, up to r7; r3 to the weights, r5 to the params,
@@ -150,6 +125,22 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
   end ":\n\t"                                                      \
   FINISH_TWO_CHANNELS(SCALE, result)
 
+/* Where TWO_CHANNELS enter their loops for a depth of r4 chunks. */
+#define FIND_ENTRIES                                                \
+  "adr.w r0, 2f + 1\n\t"                                            \
+  "adr.w r2, 4f + 1\n\t"                                            \
+  "subs r4, #1\n\t"                                                 \
+  "beq 5f\n\t"                                                      \
+  "adr.w r0, 1f + 1\n\t"                                            \
+  "adr.w r2, 3f + 1\n\t"                                            \
+  "rsb r4, #0\n\t"                                                  \
+  "and r4, #3\n\t"                                                  \
+  "mov r6, #" CHUNK_BYTES "\n\t"                                    \
+  "mla r0, r4, r6, r0\n\t"                                          \
+  "mla r2, r4, r6, r2\n\t"                                          \
+  "5:\n\t"                                                          \
+  "strd r0, r2, [sp]\n\t"
+
 #define CONV(way, SCALE)                                                                         \
   __attribute__((naked)) void tiny_helium_conv_##way(                                            \
       const int8_t *chunks, const int8_t *weights, const int32_t *params, int8_t *y,             \
@@ -174,19 +165,7 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
         "vmul.i32 q4, q4, r6\n\t"                                                                \
         "vstrw.32 q4, [sp, #16]\n\t"                                                             \
         "strd r1, r8, [sp, #8]\n\t"                                                              \
-        "adr.w r0, 2f + 1\n\t"                                                                   \
-        "adr.w r2, 4f + 1\n\t"                                                                   \
-        "subs r4, #1\n\t"                                                                        \
-        "beq 5f\n\t"                                                                             \
-        "adr.w r0, 1f + 1\n\t"                                                                   \
-        "adr.w r2, 3f + 1\n\t"                                                                   \
-        "rsb r4, #0\n\t"                                                                         \
-        "and r4, #3\n\t"                                                                         \
-        "mov r6, #" CHUNK_BYTES "\n\t"                                                           \
-        "mla r0, r4, r6, r0\n\t"                                                                 \
-        "mla r2, r4, r6, r2\n\t"                                                                 \
-        "5:\n\t"                                                                                 \
-        "strd r0, r2, [sp]\n\t"                                                                  \
+        FIND_ENTRIES                                                                             \
         "6:\n\t" TWO_CHANNELS("0", "1", "2", SCALE, "q6") TWO_CHANNELS("4", "3", "4", SCALE, "q7") \
         FINISH_FOUR_CHANNELS("6")                                                                \
         "add sp, #36\n\t"                                                                        \
@@ -255,94 +234,78 @@ NARROW(relu, SCALE_RELU)
 NARROW(half_up, SCALE_HALF_UP)
 NARROW(any, SCALE_ANY)
 
-/* One pixel x four channels. r1 points to the pixel, up to r9; r3 to the weights, r5 to the params, r7
- * to the output; r11 counts channels; r10 is the zero point, r12 where to enter the loop.
+/* Tiles of pixels of several chunks, which go by way of scratch. On the stack, behind what CONV has
+ * there: the next tile, tiles left, bytes from the end of a pixel's output to the next tile's, weights,
+ * params; the caller's arguments from 156 on.
  */
-#define DENSE_CHUNK                \
-  "vldrb.8 q0, [r1], #16\n\t"      \
-  "vldrb.8 q1, [r3], #16\n\t"      \
-  "vmladava.s8 r0, q0, q1\n\t"     \
-  "vldrb.8 q2, [r3], #16\n\t"      \
-  "vmladava.s8 r2, q0, q2\n\t"     \
-  "vldrb.8 q1, [r3], #16\n\t"      \
-  "vmladava.s8 r4, q0, q1\n\t"     \
-  "vldrb.8 q2, [r3], #16\n\t"      \
-  "vmladava.s8 r6, q0, q2\n\t"
-#define DENSE_CHUNK_BYTES "36"
-
-/* q0 = sums, in q1 bias, q2 multiplier, q3 shift */
-#define SCALE_FOUR_RELU            \
-  "vadd.i32 q0, q0, q1\n\t"        \
-  "vqrdmulh.s32 q0, q0, q2\n\t"    \
-  "vrshl.s32 q0, q0, q3\n\t"
-#define SCALE_FOUR_AWAY            \
-  "vadd.i32 q0, q0, q1\n\t"        \
-  "vshr.s32 q1, q0, #31\n\t"       \
-  "vqrdmulh.s32 q0, q0, q2\n\t"    \
-  "vadd.i32 q0, q0, q1\n\t"        \
-  "vrshl.s32 q0, q0, q3\n\t"
-#define SCALE_FOUR_ANY             \
-  "vadd.i32 q0, q0, q1\n\t"        \
-  "vshl.i32 q1, q3, #17\n\t"       \
-  "vshr.u32 q1, q1, #25\n\t"       \
-  "vshl.s32 q0, q0, q1\n\t"        \
-  "vand q1, q0, q3\n\t"            \
-  "vshr.s32 q1, q1, #31\n\t"       \
-  "vqrdmulh.s32 q0, q0, q2\n\t"    \
-  "vadd.i32 q0, q0, q1\n\t"        \
-  "vrshl.s32 q0, q0, q3\n\t"
-#define SCALE_FOUR_HALF_UP         \
-  "vshl.i32 q0, q0, #7\n\t"        \
-  SCALE_FOUR_RELU
-
-#define DENSE(way, SCALE)                                                              \
-  __attribute__((naked)) void tiny_helium_dense_##way(                                 \
-      const int8_t *pixel, const int8_t *weights, const int32_t *params, int8_t *y,    \
-      int32_t count, int32_t channels, int32_t zero_point) {                           \
-    __asm__(                                                                           \
-        "push {r4-r11, lr}\n\t"                                                        \
-        "mov r7, r3\n\t"                                                               \
-        "mov r3, r1\n\t"                                                               \
-        "mov r5, r2\n\t"                                                               \
-        "mov r8, r0\n\t"                                                               \
-        "ldrd r4, r11, [sp, #36]\n\t" /* count, channels */                            \
-        "ldr r10, [sp, #44]\n\t"                                                       \
-        "add r9, r0, r4, lsl #4\n\t"                                                   \
-        "rsb r4, #0\n\t"                                                               \
-        "and r4, #3\n\t"                                                               \
-        "mov r6, #" DENSE_CHUNK_BYTES "\n\t"                                           \
-        "adr.w r12, 2f + 1\n\t"                                                        \
-        "mla r12, r4, r6, r12\n\t"                                                     \
-        "1:\n\t"                                                                       \
-        "mov r1, r8\n\t"                                                               \
-        "mov r0, #0\n\t"                                                               \
-        "mov r2, #0\n\t"                                                               \
-        "mov r4, #0\n\t"                                                               \
-        "mov r6, #0\n\t"                                                               \
-        "bx r12\n\t"                                                                   \
-        "2:\n\t" DENSE_CHUNK DENSE_CHUNK DENSE_CHUNK DENSE_CHUNK                       \
-        "cmp r1, r9\n\t"                                                               \
-        "bne.w 2b\n\t"                                                                 \
-        "vmov q0[2], q0[0], r0, r4\n\t"                                                \
-        "vmov q0[3], q0[1], r2, r6\n\t"                                                \
-        "vldrw.32 q1, [r5], #16\n\t"                                                   \
-        "vldrw.32 q2, [r5], #16\n\t"                                                   \
-        "vldrw.32 q3, [r5], #16\n\t" SCALE                                             \
-        "vqmovnb.s32 q0, q0\n\t"                                                       \
-        "vqadd.s16 q0, q0, r10\n\t"                                                    \
-        "vqmovnb.s16 q0, q0\n\t"                                                       \
-        "vctp.32 r11\n\t"                                                              \
-        "vpst\n\t"                                                                     \
-        "vstrbt.32 q0, [r7], #4\n\t"                                                   \
-        "subs r11, #4\n\t"                                                             \
-        "bgt.w 1b\n\t"                                                                 \
-        "pop {r4-r11, pc}");                                                           \
+#define POINTWISE(way, SCALE)                                                                    \
+  __attribute__((naked)) void tiny_helium_pointwise_##way(                                       \
+      const int8_t *x, const int8_t *weights, const int32_t *params, int8_t *y, int32_t depth,   \
+      int32_t groups, int32_t tiles, int32_t zero_point, int32_t count, int8_t *chunks) {        \
+    __asm__(                                                                                     \
+        "push {r4-r11, lr}\n\t"                                                                  \
+        "vpush {d8-d15}\n\t"                                                                     \
+        "sub sp, #52\n\t"                                                                        \
+        "mov r9, r3\n\t"                                                                         \
+        "ldrd r4, r11, [sp, #152]\n\t" /* depth, groups */                                       \
+        "ldrd r5, r8, [sp, #160]\n\t"  /* tiles, zero point */                                   \
+        "strd r0, r5, [sp, #32]\n\t"                                                             \
+        "strd r1, r2, [sp, #44]\n\t"                                                             \
+        "lsl r6, r11, #2\n\t"                                                                    \
+        "add r10, r6, r6, lsl #1\n\t"                                                            \
+        "str r10, [sp, #40]\n\t"                                                                 \
+        "mov r0, #0\n\t"                                                                         \
+        "vidup.u32 q4, r0, #1\n\t"                                                               \
+        "vmul.i32 q4, q4, r6\n\t"                                                                \
+        "vstrw.32 q4, [sp, #16]\n\t"                                                             \
+        "ldrd r4, r3, [sp, #168]\n\t" /* count, chunks */                                        \
+        "add r7, r3, r4, lsl #6\n\t"                                                             \
+        "add r1, r3, #64\n\t"                                                                    \
+        "strd r1, r8, [sp, #8]\n\t"                                                              \
+        FIND_ENTRIES                                                                             \
+        "7:\n\t"                                                                                 \
+        "ldr r1, [sp, #32]\n\t"                                                                  \
+        "ldrd r0, r11, [sp, #152]\n\t"                                                           \
+        "ldr r3, [sp, #172]\n\t"                                                                 \
+        "add r2, r1, r0\n\t"                                                                     \
+        "add r4, r2, r0\n\t"                                                                     \
+        "add r6, r4, r0\n\t"                                                                     \
+        "add r5, r6, r0\n\t"                                                                     \
+        "str r5, [sp, #32]\n\t"                                                                  \
+        "mov r5, r3\n\t"                                                                         \
+        "dlstp.8 lr, r0\n\t"                                                                     \
+        "8:\n\t"                                                                                 \
+        "vldrb.8 q0, [r1], #16\n\t"                                                              \
+        "vldrb.8 q1, [r2], #16\n\t"                                                              \
+        "vstrb.8 q0, [r3], #16\n\t"                                                              \
+        "vldrb.8 q2, [r4], #16\n\t"                                                              \
+        "vstrb.8 q1, [r3], #16\n\t"                                                              \
+        "vldrb.8 q3, [r6], #16\n\t"                                                              \
+        "vstrb.8 q2, [r3], #16\n\t"                                                              \
+        "vstrb.8 q3, [r3], #16\n\t"                                                              \
+        "letp lr, 8b\n\t"                                                                        \
+        "vldrb.8 q0, [r5], #16\n\t"                                                              \
+        "vldrb.8 q1, [r5], #16\n\t"                                                              \
+        "vldrb.8 q2, [r5], #16\n\t"                                                              \
+        "vldrb.8 q3, [r5], #16\n\t"                                                              \
+        "mov r1, r5\n\t"                                                                         \
+        "ldrd r3, r5, [sp, #44]\n\t"                                                             \
+        "6:\n\t" TWO_CHANNELS("0", "1", "2", SCALE, "q6") TWO_CHANNELS("4", "3", "4", SCALE, "q7") \
+        FINISH_FOUR_CHANNELS("6")                                                                \
+        "ldrd r0, r1, [sp, #36]\n\t"                                                             \
+        "add r9, r1\n\t"                                                                         \
+        "subs r0, #1\n\t"                                                                        \
+        "str r0, [sp, #36]\n\t"                                                                  \
+        "bne.w 7b\n\t"                                                                           \
+        "add sp, #52\n\t"                                                                        \
+        "vpop {d8-d15}\n\t"                                                                      \
+        "pop {r4-r11, pc}");                                                                     \
   }
 
-DENSE(away, SCALE_FOUR_AWAY)
-DENSE(relu, SCALE_FOUR_RELU)
-DENSE(half_up, SCALE_FOUR_HALF_UP)
-DENSE(any, SCALE_FOUR_ANY)
+POINTWISE(away, SCALE_AWAY)
+POINTWISE(relu, SCALE_RELU)
+POINTWISE(half_up, SCALE_HALF_UP)
+POINTWISE(any, SCALE_ANY)
 
 #else
 
@@ -355,23 +318,6 @@ void tiny_helium_pixels(const int8_t *first, int32_t step, int32_t count, int8_t
   }
 }
 
-void tiny_helium_clamp(int8_t *values, int32_t count, int32_t low, int32_t high) {
-  for (int32_t i = 0; i < count; ++i) {
-    values[i] = (int8_t)tiny_clamp(values[i], low, high);
-  }
-}
-
-/* `count` chunks of x, `x_step` bytes apart, times those of w */
-static int32_t dot(const int8_t *x, int32_t x_step, const int8_t *w, int32_t w_step, int32_t count) {
-  int32_t sum = 0;
-  for (int32_t chunk = 0; chunk < count; ++chunk) {
-    for (int32_t k = 0; k < TINY_CHUNK; ++k) {
-      sum += x[chunk * x_step + k] * w[chunk * w_step + k];
-    }
-  }
-  return sum;
-}
-
 #define CONV(way)                                                                                \
   void tiny_helium_conv_##way(const int8_t *chunks, const int8_t *weights, const int32_t *params, \
                               int8_t *y, int32_t count, int32_t groups, int32_t pitch,            \
@@ -380,7 +326,7 @@ static int32_t dot(const int8_t *x, int32_t x_step, const int8_t *w, int32_t w_s
       const int32_t channel = c / 4 * 4 + (c % 4 == 1 ? 2 : c % 4 == 2 ? 1 : c % 4);              \
       const int8_t *w = weights + (c / 2 * count * 2 + c % 2) * TINY_CHUNK;                       \
       for (int32_t i = 0; i < TINY_TILE_PIXELS; ++i) {                                            \
-        const int32_t sum = dot(chunks + i * TINY_CHUNK, TINY_TILE_PIXELS * TINY_CHUNK, w,        \
+        const int32_t sum = tiny_helium_dot(chunks + i * TINY_CHUNK, TINY_TILE_PIXELS * TINY_CHUNK, w,        \
                                 2 * TINY_CHUNK, count);                                           \
         const int32_t value = tiny_helium_##way(sum, params + 3 * c, 1) + zero_point;                   \
         y[i * pitch + channel] = (int8_t)tiny_clamp(value, INT8_MIN, INT8_MAX);                   \
@@ -406,25 +352,26 @@ CONV(any)
     }                                                                                             \
   }
 
+#define POINTWISE(way)                                                                            \
+  void tiny_helium_pointwise_##way(const int8_t *x, const int8_t *weights, const int32_t *params, \
+                                   int8_t *y, int32_t depth, int32_t groups, int32_t tiles,       \
+                                   int32_t zero_point, int32_t count, int8_t *chunks) {           \
+    for (int32_t tile = 0; tile < tiles; ++tile) {                                                \
+      tiny_helium_pixels(x, depth, depth, chunks);                                                \
+      tiny_helium_conv_##way(chunks, weights, params, y, count, groups, 4 * groups, zero_point);  \
+      x += TINY_TILE_PIXELS * depth;                                                              \
+      y += TINY_TILE_PIXELS * 4 * groups;                                                         \
+    }                                                                                             \
+  }
+
+POINTWISE(away)
+POINTWISE(relu)
+POINTWISE(half_up)
+POINTWISE(any)
+
 NARROW(away)
 NARROW(relu)
 NARROW(half_up)
 NARROW(any)
-
-#define DENSE(way)                                                                                \
-  void tiny_helium_dense_##way(const int8_t *pixel, const int8_t *weights, const int32_t *params, \
-                               int8_t *y, int32_t count, int32_t channels, int32_t zero_point) {  \
-    for (int32_t c = 0; c < channels; ++c) {                                                      \
-      const int8_t *w = weights + (c / 4 * count * 4 + c % 4) * TINY_CHUNK;                       \
-      const int32_t sum = dot(pixel, TINY_CHUNK, w, 4 * TINY_CHUNK, count);                       \
-      const int32_t value = tiny_helium_##way(sum, params + c / 4 * 12 + c % 4, 4) + zero_point;        \
-      y[c] = (int8_t)tiny_clamp(value, INT8_MIN, INT8_MAX);                                       \
-    }                                                                                             \
-  }
-
-DENSE(away)
-DENSE(relu)
-DENSE(half_up)
-DENSE(any)
 
 #endif

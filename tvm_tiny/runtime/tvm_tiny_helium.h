@@ -53,6 +53,16 @@ TINY_HELIUM_NARROW(relu)
 TINY_HELIUM_NARROW(half_up)
 TINY_HELIUM_NARROW(any)
 
+/* The same for pixels of several chunks: `count`, with room for a tile of them. */
+#define TINY_HELIUM_POINTWISE(way)                                                               \
+  void tiny_helium_pointwise_##way(const int8_t *x, const int8_t *weights, const int32_t *params, \
+                                   int8_t *y, int32_t depth, int32_t groups, int32_t tiles,       \
+                                   int32_t zero_point, int32_t count, int8_t *chunks);
+TINY_HELIUM_POINTWISE(away)
+TINY_HELIUM_POINTWISE(relu)
+TINY_HELIUM_POINTWISE(half_up)
+TINY_HELIUM_POINTWISE(any)
+
 /* One pixel. Weights are [group][chunk][4][16], params [group][bias, multiplier, shift][4]. */
 #define TINY_HELIUM_DENSE(way)                                                                  \
   void tiny_helium_dense_##way(const int8_t *pixel, const int8_t *weights, const int32_t *params, \
@@ -87,6 +97,18 @@ static inline int32_t tiny_helium_any(int32_t sum, const int32_t *params, int32_
 
 static inline int32_t tiny_helium_half_up(int32_t sum, const int32_t *params, int32_t step) {
   return tiny_helium_relu(sum * (1 << TINY_HELIUM_FRACTION_BITS), params, step);
+}
+
+/* `count` chunks of x, `x_step` bytes apart, times those of w */
+static inline int32_t tiny_helium_dot(const int8_t *x, int32_t x_step, const int8_t *w,
+                                      int32_t w_step, int32_t count) {
+  int32_t sum = 0;
+  for (int32_t chunk = 0; chunk < count; ++chunk) {
+    for (int32_t k = 0; k < TINY_CHUNK; ++k) {
+      sum += x[chunk * x_step + k] * w[chunk * w_step + k];
+    }
+  }
+  return sum;
 }
 
 #endif /* TVM_TINY_HELIUM_H */

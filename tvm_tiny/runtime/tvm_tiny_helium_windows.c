@@ -154,28 +154,47 @@ void tiny_helium_band(const int8_t *image, const int32_t *window, int32_t row, i
   "vldrbt.8 " x2 ", [r6]\n\t"        \
   "vldrbt.8 " x3 ", [r7]\n\t"
 
+#define PIECES                         \
+  "1:\n\t"                             \
+  "ldr r8, [r1], #4\n\t"               \
+  PIECE("q0", "q1", "q2", "q3")        \
+  "wls lr, r8, 3f\n\t"                 \
+  "2:\n\t"                             \
+  PIECE("q4", "q5", "q6", "q7")        \
+  "vorr q0, q0, q4\n\t"                \
+  "vorr q1, q1, q5\n\t"                \
+  "vorr q2, q2, q6\n\t"                \
+  "vorr q3, q3, q7\n\t"                \
+  "le lr, 2b\n\t"                      \
+  "3:\n\t"                             \
+  "vstrb.8 q0, [r3], #16\n\t"          \
+  "vstrb.8 q1, [r3], #16\n\t"          \
+  "vstrb.8 q2, [r3], #16\n\t"          \
+  "vstrb.8 q3, [r3], #16\n\t"          \
+  "subs r2, #1\n\t"                    \
+  "bne 1b\n\t"
+
 __attribute__((naked)) static void gather_pieces(const int8_t *const *pixels, const int32_t *pieces,
                                                  int32_t count, int8_t *chunks) {
   __asm__(
       "push {r4-r10, lr}\n\t"
       "vpush {d8-d15}\n\t"
-      "ldm r0, {r4, r5, r6, r7}\n\t"
-      "1:\n\t"
-      "ldr r8, [r1], #4\n\t" PIECE("q0", "q1", "q2", "q3")
-      "wls lr, r8, 3f\n\t"
-      "2:\n\t" PIECE("q4", "q5", "q6", "q7")
-      "vorr q0, q0, q4\n\t"
-      "vorr q1, q1, q5\n\t"
-      "vorr q2, q2, q6\n\t"
-      "vorr q3, q3, q7\n\t"
-      "le lr, 2b\n\t"
-      "3:\n\t"
-      "vstrb.8 q0, [r3], #16\n\t"
-      "vstrb.8 q1, [r3], #16\n\t"
-      "vstrb.8 q2, [r3], #16\n\t"
-      "vstrb.8 q3, [r3], #16\n\t"
-      "subs r2, #1\n\t"
-      "bne 1b\n\t"
+      "ldm r0, {r4, r5, r6, r7}\n\t" PIECES
+      "vpop {d8-d15}\n\t"
+      "pop {r4-r10, pc}");
+}
+
+__attribute__((naked)) void tiny_helium_pieces_of_row(const int8_t *first, const int32_t *pieces,
+                                                      int32_t count, int8_t *chunks,
+                                                      int32_t step) {
+  __asm__(
+      "push {r4-r10, lr}\n\t"
+      "vpush {d8-d15}\n\t"
+      "ldr r8, [sp, #96]\n\t"
+      "mov r4, r0\n\t"
+      "add r5, r4, r8\n\t"
+      "add r6, r5, r8\n\t"
+      "add r7, r6, r8\n\t" PIECES
       "vpop {d8-d15}\n\t"
       "pop {r4-r10, pc}");
 }
@@ -198,6 +217,15 @@ static void gather_pieces(const int8_t *const *pixels, const int32_t *pieces, in
     }
     chunks += TINY_TILE_PIXELS * TINY_CHUNK;
   }
+}
+
+void tiny_helium_pieces_of_row(const int8_t *first, const int32_t *pieces, int32_t count,
+                               int8_t *chunks, int32_t step) {
+  const int8_t *pixels[TINY_TILE_PIXELS];
+  for (int32_t i = 0; i < TINY_TILE_PIXELS; ++i) {
+    pixels[i] = first + i * step;
+  }
+  gather_pieces(pixels, pieces, count, chunks);
 }
 
 #endif

@@ -42,4 +42,8 @@ void tiny_helium_band(const int8_t *image, const int32_t *window, int32_t row, i
 void tiny_helium_pieces(const int8_t *band, const int32_t *window, int32_t pixel,
                         const int32_t *pieces, int32_t count, int8_t *chunks);
 
+/* The same for windows side by side: the first one begins at `first`, the next are `step` bytes apart. */
+void tiny_helium_pieces_of_row(const int8_t *first, const int32_t *pieces, int32_t count,
+                               int8_t *chunks, int32_t step);
+
 #endif /* TVM_TINY_HELIUM_WINDOWS_H */
