@@ -31,9 +31,10 @@ __attribute__((naked)) void tiny_helium_pixels(const int8_t *first, int32_t step
       "pop {r4, r5, pc}");
 }
 
-/* Four pixels x two channels. r1 points to the chunks, up to r7; r3 to the weights, r5 to the params,
- * r9 to the output; r11 counts groups. The even registers hold the sums, of channel 0 and then of
- * channel 1. The first chunks stay in q0 to q3 for all channels; q6 and q7 collect the results.
+/* Four pixels x two channels. r1 points to the chunks, up to r7; r3 to the weights, r5 to the
+ * params, r9 to the output; r11 counts groups. The even registers hold the sums, of channel 0 and
+ * then of channel 1. The first chunks stay in q0 to q3 for all channels; q6 and q7 collect the
+ * results.
  */
 #define FIRST_CHUNK                \
   "vldrb.8 q4, [r3], #16\n\t"      \
@@ -111,9 +112,9 @@ __attribute__((naked)) void tiny_helium_pixels(const int8_t *first, int32_t step
   "subs r11, #1\n\t"                                               \
   "bne.w " more "b\n\t"
 
-/* The jump enters the loop where its four chunks leave what is left of the depth, or skips it. On the
- * stack: where it goes, for the first and the second two channels; the second chunks' address; the
- * output's zero point; the pixels' offsets.
+/* The jump enters the loop where its four chunks leave what is left of the depth, or skips it. On
+ * the stack: where it goes, for the first and the second two channels; the second chunks' address;
+ * the output's zero point; the pixels' offsets.
  */
 #define TWO_CHANNELS(entry, loop, end, SCALE, result)              \
   FIRST_CHUNK                                                      \
@@ -141,36 +142,36 @@ __attribute__((naked)) void tiny_helium_pixels(const int8_t *first, int32_t step
   "5:\n\t"                                                          \
   "strd r0, r2, [sp]\n\t"
 
-#define CONV(way, SCALE)                                                                         \
-  __attribute__((naked)) void tiny_helium_conv_##way(                                            \
-      const int8_t *chunks, const int8_t *weights, const int32_t *params, int8_t *y,             \
-      int32_t count, int32_t groups, int32_t pitch, int32_t zero_point) {                        \
-    __asm__(                                                                                     \
-        "push {r4-r11, lr}\n\t"                                                                  \
-        "vpush {d8-d15}\n\t"                                                                     \
-        "sub sp, #36\n\t"                                                                        \
-        "mov r9, r3\n\t"                                                                         \
-        "mov r3, r1\n\t"                                                                         \
-        "mov r5, r2\n\t"                                                                         \
-        "mov r1, r0\n\t"                                                                         \
-        "ldrd r4, r11, [sp, #136]\n\t" /* count, groups */                                       \
-        "ldrd r6, r8, [sp, #144]\n\t"  /* pitch, zero point */                                   \
-        "vldrb.8 q0, [r1], #16\n\t"                                                              \
-        "vldrb.8 q1, [r1], #16\n\t"                                                              \
-        "vldrb.8 q2, [r1], #16\n\t"                                                              \
-        "vldrb.8 q3, [r1], #16\n\t"                                                              \
-        "add r7, r0, r4, lsl #6\n\t"                                                             \
-        "mov r0, #0\n\t"                                                                         \
-        "vidup.u32 q4, r0, #1\n\t"                                                               \
-        "vmul.i32 q4, q4, r6\n\t"                                                                \
-        "vstrw.32 q4, [sp, #16]\n\t"                                                             \
-        "strd r1, r8, [sp, #8]\n\t"                                                              \
-        FIND_ENTRIES                                                                             \
+#define CONV(way, SCALE)                                                                           \
+  __attribute__((naked)) void tiny_helium_conv_##way(                                              \
+      const int8_t *chunks, const int8_t *weights, const int32_t *params, int8_t *y,               \
+      int32_t count, int32_t groups, int32_t pitch, int32_t zero_point) {                          \
+    __asm__(                                                                                       \
+        "push {r4-r11, lr}\n\t"                                                                    \
+        "vpush {d8-d15}\n\t"                                                                       \
+        "sub sp, #36\n\t"                                                                          \
+        "mov r9, r3\n\t"                                                                           \
+        "mov r3, r1\n\t"                                                                           \
+        "mov r5, r2\n\t"                                                                           \
+        "mov r1, r0\n\t"                                                                           \
+        "ldrd r4, r11, [sp, #136]\n\t" /* count, groups */                                         \
+        "ldrd r6, r8, [sp, #144]\n\t"  /* pitch, zero point */                                     \
+        "vldrb.8 q0, [r1], #16\n\t"                                                                \
+        "vldrb.8 q1, [r1], #16\n\t"                                                                \
+        "vldrb.8 q2, [r1], #16\n\t"                                                                \
+        "vldrb.8 q3, [r1], #16\n\t"                                                                \
+        "add r7, r0, r4, lsl #6\n\t"                                                               \
+        "mov r0, #0\n\t"                                                                           \
+        "vidup.u32 q4, r0, #1\n\t"                                                                 \
+        "vmul.i32 q4, q4, r6\n\t"                                                                  \
+        "vstrw.32 q4, [sp, #16]\n\t"                                                               \
+        "strd r1, r8, [sp, #8]\n\t"                                                                \
+        FIND_ENTRIES                                                                               \
         "6:\n\t" TWO_CHANNELS("0", "1", "2", SCALE, "q6") TWO_CHANNELS("4", "3", "4", SCALE, "q7") \
-        FINISH_FOUR_CHANNELS("6")                                                                \
-        "add sp, #36\n\t"                                                                        \
-        "vpop {d8-d15}\n\t"                                                                      \
-        "pop {r4-r11, pc}");                                                                     \
+        FINISH_FOUR_CHANNELS("6")                                                                  \
+        "add sp, #36\n\t"                                                                          \
+        "vpop {d8-d15}\n\t"                                                                        \
+        "pop {r4-r11, pc}");                                                                       \
   }
 
 CONV(away, SCALE_AWAY)
@@ -181,9 +182,9 @@ CONV(any, SCALE_ANY)
 #define TWO_NARROW_CHANNELS(SCALE, result)                         \
   FIRST_CHUNK FINISH_TWO_CHANNELS(SCALE, result)
 
-/* Tiles of pixels of one chunk. On the stack: r11 and the weights, the depth and the bytes from the end
- * of a pixel's output to the next tile's, the zero point, the pixels' offsets; the caller's arguments
- * from 136 on. r7 counts tiles.
+/* Tiles of pixels of one chunk. On the stack: r11 and the weights, the depth and the bytes from
+ * the end of a pixel's output to the next tile's, the zero point, the pixels' offsets; the
+ * caller's arguments from 136 on. r7 counts tiles.
  */
 #define NARROW(way, SCALE)                                                                       \
   __attribute__((naked)) void tiny_helium_narrow_##way(                                          \
@@ -234,72 +235,72 @@ NARROW(relu, SCALE_RELU)
 NARROW(half_up, SCALE_HALF_UP)
 NARROW(any, SCALE_ANY)
 
-/* Tiles of pixels of several chunks, which go by way of scratch. On the stack, behind what CONV has
- * there: the next tile, tiles left, bytes from the end of a pixel's output to the next tile's, weights,
- * params; the caller's arguments from 156 on.
+/* Tiles of pixels of several chunks, which go by way of scratch. On the stack, behind what CONV
+ * has there: the next tile, tiles left, bytes from the end of a pixel's output to the next tile's,
+ * weights, params; the caller's arguments from 156 on.
  */
-#define POINTWISE(way, SCALE)                                                                    \
-  __attribute__((naked)) void tiny_helium_pointwise_##way(                                       \
-      const int8_t *x, const int8_t *weights, const int32_t *params, int8_t *y, int32_t depth,   \
-      int32_t groups, int32_t tiles, int32_t zero_point, int32_t count, int8_t *chunks) {        \
-    __asm__(                                                                                     \
-        "push {r4-r11, lr}\n\t"                                                                  \
-        "vpush {d8-d15}\n\t"                                                                     \
-        "sub sp, #52\n\t"                                                                        \
-        "mov r9, r3\n\t"                                                                         \
-        "ldrd r4, r11, [sp, #152]\n\t" /* depth, groups */                                       \
-        "ldrd r5, r8, [sp, #160]\n\t"  /* tiles, zero point */                                   \
-        "strd r0, r5, [sp, #32]\n\t"                                                             \
-        "strd r1, r2, [sp, #44]\n\t"                                                             \
-        "lsl r6, r11, #2\n\t"                                                                    \
-        "add r10, r6, r6, lsl #1\n\t"                                                            \
-        "str r10, [sp, #40]\n\t"                                                                 \
-        "mov r0, #0\n\t"                                                                         \
-        "vidup.u32 q4, r0, #1\n\t"                                                               \
-        "vmul.i32 q4, q4, r6\n\t"                                                                \
-        "vstrw.32 q4, [sp, #16]\n\t"                                                             \
-        "ldrd r4, r3, [sp, #168]\n\t" /* count, chunks */                                        \
-        "add r7, r3, r4, lsl #6\n\t"                                                             \
-        "add r1, r3, #64\n\t"                                                                    \
-        "strd r1, r8, [sp, #8]\n\t"                                                              \
-        FIND_ENTRIES                                                                             \
-        "7:\n\t"                                                                                 \
-        "ldr r1, [sp, #32]\n\t"                                                                  \
-        "ldrd r0, r11, [sp, #152]\n\t"                                                           \
-        "ldr r3, [sp, #172]\n\t"                                                                 \
-        "add r2, r1, r0\n\t"                                                                     \
-        "add r4, r2, r0\n\t"                                                                     \
-        "add r6, r4, r0\n\t"                                                                     \
-        "add r5, r6, r0\n\t"                                                                     \
-        "str r5, [sp, #32]\n\t"                                                                  \
-        "mov r5, r3\n\t"                                                                         \
-        "dlstp.8 lr, r0\n\t"                                                                     \
-        "8:\n\t"                                                                                 \
-        "vldrb.8 q0, [r1], #16\n\t"                                                              \
-        "vldrb.8 q1, [r2], #16\n\t"                                                              \
-        "vstrb.8 q0, [r3], #16\n\t"                                                              \
-        "vldrb.8 q2, [r4], #16\n\t"                                                              \
-        "vstrb.8 q1, [r3], #16\n\t"                                                              \
-        "vldrb.8 q3, [r6], #16\n\t"                                                              \
-        "vstrb.8 q2, [r3], #16\n\t"                                                              \
-        "vstrb.8 q3, [r3], #16\n\t"                                                              \
-        "letp lr, 8b\n\t"                                                                        \
-        "vldrb.8 q0, [r5], #16\n\t"                                                              \
-        "vldrb.8 q1, [r5], #16\n\t"                                                              \
-        "vldrb.8 q2, [r5], #16\n\t"                                                              \
-        "vldrb.8 q3, [r5], #16\n\t"                                                              \
-        "mov r1, r5\n\t"                                                                         \
-        "ldrd r3, r5, [sp, #44]\n\t"                                                             \
+#define POINTWISE(way, SCALE)                                                                      \
+  __attribute__((naked)) void tiny_helium_pointwise_##way(                                         \
+      const int8_t *x, const int8_t *weights, const int32_t *params, int8_t *y, int32_t depth,     \
+      int32_t groups, int32_t tiles, int32_t zero_point, int32_t count, int8_t *chunks) {          \
+    __asm__(                                                                                       \
+        "push {r4-r11, lr}\n\t"                                                                    \
+        "vpush {d8-d15}\n\t"                                                                       \
+        "sub sp, #52\n\t"                                                                          \
+        "mov r9, r3\n\t"                                                                           \
+        "ldrd r4, r11, [sp, #152]\n\t" /* depth, groups */                                         \
+        "ldrd r5, r8, [sp, #160]\n\t"  /* tiles, zero point */                                     \
+        "strd r0, r5, [sp, #32]\n\t"                                                               \
+        "strd r1, r2, [sp, #44]\n\t"                                                               \
+        "lsl r6, r11, #2\n\t"                                                                      \
+        "add r10, r6, r6, lsl #1\n\t"                                                              \
+        "str r10, [sp, #40]\n\t"                                                                   \
+        "mov r0, #0\n\t"                                                                           \
+        "vidup.u32 q4, r0, #1\n\t"                                                                 \
+        "vmul.i32 q4, q4, r6\n\t"                                                                  \
+        "vstrw.32 q4, [sp, #16]\n\t"                                                               \
+        "ldrd r4, r3, [sp, #168]\n\t" /* count, chunks */                                          \
+        "add r7, r3, r4, lsl #6\n\t"                                                               \
+        "add r1, r3, #64\n\t"                                                                      \
+        "strd r1, r8, [sp, #8]\n\t"                                                                \
+        FIND_ENTRIES                                                                               \
+        "7:\n\t"                                                                                   \
+        "ldr r1, [sp, #32]\n\t"                                                                    \
+        "ldrd r0, r11, [sp, #152]\n\t"                                                             \
+        "ldr r3, [sp, #172]\n\t"                                                                   \
+        "add r2, r1, r0\n\t"                                                                       \
+        "add r4, r2, r0\n\t"                                                                       \
+        "add r6, r4, r0\n\t"                                                                       \
+        "add r5, r6, r0\n\t"                                                                       \
+        "str r5, [sp, #32]\n\t"                                                                    \
+        "mov r5, r3\n\t"                                                                           \
+        "dlstp.8 lr, r0\n\t"                                                                       \
+        "8:\n\t"                                                                                   \
+        "vldrb.8 q0, [r1], #16\n\t"                                                                \
+        "vldrb.8 q1, [r2], #16\n\t"                                                                \
+        "vstrb.8 q0, [r3], #16\n\t"                                                                \
+        "vldrb.8 q2, [r4], #16\n\t"                                                                \
+        "vstrb.8 q1, [r3], #16\n\t"                                                                \
+        "vldrb.8 q3, [r6], #16\n\t"                                                                \
+        "vstrb.8 q2, [r3], #16\n\t"                                                                \
+        "vstrb.8 q3, [r3], #16\n\t"                                                                \
+        "letp lr, 8b\n\t"                                                                          \
+        "vldrb.8 q0, [r5], #16\n\t"                                                                \
+        "vldrb.8 q1, [r5], #16\n\t"                                                                \
+        "vldrb.8 q2, [r5], #16\n\t"                                                                \
+        "vldrb.8 q3, [r5], #16\n\t"                                                                \
+        "mov r1, r5\n\t"                                                                           \
+        "ldrd r3, r5, [sp, #44]\n\t"                                                               \
         "6:\n\t" TWO_CHANNELS("0", "1", "2", SCALE, "q6") TWO_CHANNELS("4", "3", "4", SCALE, "q7") \
-        FINISH_FOUR_CHANNELS("6")                                                                \
-        "ldrd r0, r1, [sp, #36]\n\t"                                                             \
-        "add r9, r1\n\t"                                                                         \
-        "subs r0, #1\n\t"                                                                        \
-        "str r0, [sp, #36]\n\t"                                                                  \
-        "bne.w 7b\n\t"                                                                           \
-        "add sp, #52\n\t"                                                                        \
-        "vpop {d8-d15}\n\t"                                                                      \
-        "pop {r4-r11, pc}");                                                                     \
+        FINISH_FOUR_CHANNELS("6")                                                                  \
+        "ldrd r0, r1, [sp, #36]\n\t"                                                               \
+        "add r9, r1\n\t"                                                                           \
+        "subs r0, #1\n\t"                                                                          \
+        "str r0, [sp, #36]\n\t"                                                                    \
+        "bne.w 7b\n\t"                                                                             \
+        "add sp, #52\n\t"                                                                          \
+        "vpop {d8-d15}\n\t"                                                                        \
+        "pop {r4-r11, pc}");                                                                       \
   }
 
 POINTWISE(away, SCALE_AWAY)
@@ -318,7 +319,7 @@ void tiny_helium_pixels(const int8_t *first, int32_t step, int32_t count, int8_t
   }
 }
 
-#define CONV(way)                                                                                \
+#define CONV(way)                                                                                 \
   void tiny_helium_conv_##way(const int8_t *chunks, const int8_t *weights, const int32_t *params, \
                               int8_t *y, int32_t count, int32_t groups, int32_t pitch,            \
                               int32_t zero_point) {                                               \
@@ -326,9 +327,9 @@ void tiny_helium_pixels(const int8_t *first, int32_t step, int32_t count, int8_t
       const int32_t channel = c / 4 * 4 + (c % 4 == 1 ? 2 : c % 4 == 2 ? 1 : c % 4);              \
       const int8_t *w = weights + (c / 2 * count * 2 + c % 2) * TINY_CHUNK;                       \
       for (int32_t i = 0; i < TINY_TILE_PIXELS; ++i) {                                            \
-        const int32_t sum = tiny_helium_dot(chunks + i * TINY_CHUNK, TINY_TILE_PIXELS * TINY_CHUNK, w,        \
+        const int32_t sum = tiny_helium_dot(chunks + i * TINY_CHUNK, 4 * TINY_CHUNK, w,           \
                                 2 * TINY_CHUNK, count);                                           \
-        const int32_t value = tiny_helium_##way(sum, params + 3 * c, 1) + zero_point;                   \
+        const int32_t value = tiny_helium_##way(sum, params + 3 * c, 1) + zero_point;             \
         y[i * pitch + channel] = (int8_t)tiny_clamp(value, INT8_MIN, INT8_MAX);                   \
       }                                                                                           \
     }                                                                                             \
@@ -339,17 +340,17 @@ CONV(relu)
 CONV(half_up)
 CONV(any)
 
-#define NARROW(way)                                                                              \
-  void tiny_helium_narrow_##way(const int8_t *x, const int8_t *weights, const int32_t *params,    \
-                                int8_t *y, int32_t depth, int32_t groups, int32_t tiles,          \
-                                int32_t zero_point) {                                             \
-    int8_t chunks[TINY_TILE_PIXELS * TINY_CHUNK] = {0};                                           \
-    for (int32_t tile = 0; tile < tiles; ++tile) {                                                \
-      tiny_helium_pixels(x, depth, depth, chunks);                                                \
-      tiny_helium_conv_##way(chunks, weights, params, y, 1, groups, 4 * groups, zero_point);      \
-      x += TINY_TILE_PIXELS * depth;                                                              \
-      y += TINY_TILE_PIXELS * 4 * groups;                                                         \
-    }                                                                                             \
+#define NARROW(way)                                                                            \
+  void tiny_helium_narrow_##way(const int8_t *x, const int8_t *weights, const int32_t *params, \
+                                int8_t *y, int32_t depth, int32_t groups, int32_t tiles,       \
+                                int32_t zero_point) {                                          \
+    int8_t chunks[TINY_TILE_PIXELS * TINY_CHUNK] = {0};                                        \
+    for (int32_t tile = 0; tile < tiles; ++tile) {                                             \
+      tiny_helium_pixels(x, depth, depth, chunks);                                             \
+      tiny_helium_conv_##way(chunks, weights, params, y, 1, groups, 4 * groups, zero_point);   \
+      x += TINY_TILE_PIXELS * depth;                                                           \
+      y += TINY_TILE_PIXELS * 4 * groups;                                                      \
+    }                                                                                          \
   }
 
 #define POINTWISE(way)                                                                            \

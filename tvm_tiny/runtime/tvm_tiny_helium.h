@@ -1,4 +1,6 @@
-/* Convolutions and dense layers on cores with Helium: one VMLADAV multiplies and adds sixteen bytes. */
+/* Convolutions and dense layers on cores with Helium: one VMLADAV multiplies and adds sixteen
+ * bytes.
+ */
 #ifndef TVM_TINY_HELIUM_H
 #define TVM_TINY_HELIUM_H
 
@@ -13,15 +15,15 @@ enum { TINY_CHUNK = 16, TINY_TILE_PIXELS = 4 };
 
 /* Sums come to int8 in one of four ways, which are in the functions' names:
  *
- *   relu     as TensorFlow Lite does, rounded twice, where the output's clamp begins at its zero point
- *            or above: halves of negative numbers then do not matter
+ *   relu     as TensorFlow Lite does, rounded twice, where the output's clamp begins at its zero
+ *            point or above: halves of negative numbers then do not matter
  *   away     the same for any clamp, halves away from zero
  *   any      the same for shifts to either side
  *   half_up  the bias counts in units of 2^-TINY_HELIUM_FRACTION_BITS, the last rounding is up
  *
  * A channel's parameters are its bias (the input's zero point folded in), multiplier and shift. A
- * shift to the right is negative, less than zero where it is "away"; "any" has the shift to the left
- * in the bits from TINY_HELIUM_LEFT_BIT on and the one to the right in the lowest byte.
+ * shift to the right is negative, less than zero where it is "away"; "any" has the shift to the
+ * left in the bits from TINY_HELIUM_LEFT_BIT on and the one to the right in the lowest byte.
  */
 enum { TINY_HELIUM_FRACTION_BITS = 7, TINY_HELIUM_LEFT_BIT = 8, TINY_HELIUM_LEFT_BITS = 7 };
 
@@ -29,10 +31,10 @@ enum { TINY_HELIUM_FRACTION_BITS = 7, TINY_HELIUM_LEFT_BIT = 8, TINY_HELIUM_LEFT
 void tiny_helium_pixels(const int8_t *first, int32_t step, int32_t count, int8_t *chunks);
 
 /* Four pixels x all channels; pixels are `pitch` bytes apart in y, a multiple of four as y is.
- * Weights are [group][2][chunk][2][16], params [group][2][2][bias, multiplier, shift]: groups are of
- * four channels, in the order 0, 2, 1, 3.
+ * Weights are [group][2][chunk][2][16], params [group][2][2][bias, multiplier, shift]: groups are
+ * of four channels, in the order 0, 2, 1, 3.
  */
-#define TINY_HELIUM_CONV(way)                                                                    \
+#define TINY_HELIUM_CONV(way)                                                                     \
   void tiny_helium_conv_##way(const int8_t *chunks, const int8_t *weights, const int32_t *params, \
                               int8_t *y, int32_t count, int32_t groups, int32_t pitch,            \
                               int32_t zero_point);
@@ -41,12 +43,12 @@ TINY_HELIUM_CONV(relu)
 TINY_HELIUM_CONV(half_up)
 TINY_HELIUM_CONV(any)
 
-/* The same for all tiles of a layer whose pixels are up to one chunk, a multiple of four channels and
- * without gaps in x and y.
+/* The same for all tiles of a layer whose pixels are up to one chunk, a multiple of four channels
+ * and without gaps in x and y.
  */
-#define TINY_HELIUM_NARROW(way)                                                                  \
-  void tiny_helium_narrow_##way(const int8_t *x, const int8_t *weights, const int32_t *params,    \
-                                int8_t *y, int32_t depth, int32_t groups, int32_t tiles,          \
+#define TINY_HELIUM_NARROW(way)                                                                \
+  void tiny_helium_narrow_##way(const int8_t *x, const int8_t *weights, const int32_t *params, \
+                                int8_t *y, int32_t depth, int32_t groups, int32_t tiles,       \
                                 int32_t zero_point);
 TINY_HELIUM_NARROW(away)
 TINY_HELIUM_NARROW(relu)
@@ -54,7 +56,7 @@ TINY_HELIUM_NARROW(half_up)
 TINY_HELIUM_NARROW(any)
 
 /* The same for pixels of several chunks: `count`, with room for a tile of them. */
-#define TINY_HELIUM_POINTWISE(way)                                                               \
+#define TINY_HELIUM_POINTWISE(way)                                                                \
   void tiny_helium_pointwise_##way(const int8_t *x, const int8_t *weights, const int32_t *params, \
                                    int8_t *y, int32_t depth, int32_t groups, int32_t tiles,       \
                                    int32_t zero_point, int32_t count, int8_t *chunks);
@@ -64,7 +66,7 @@ TINY_HELIUM_POINTWISE(half_up)
 TINY_HELIUM_POINTWISE(any)
 
 /* One pixel. Weights are [group][chunk][4][16], params [group][bias, multiplier, shift][4]. */
-#define TINY_HELIUM_DENSE(way)                                                                  \
+#define TINY_HELIUM_DENSE(way)                                                                    \
   void tiny_helium_dense_##way(const int8_t *pixel, const int8_t *weights, const int32_t *params, \
                                int8_t *y, int32_t count, int32_t channels, int32_t zero_point);
 TINY_HELIUM_DENSE(away)

@@ -32,8 +32,9 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
       "pop {r7, pc}");
 }
 
-/* One pixel x four channels. r1 points to the pixel, up to r9; r3 to the weights, r5 to the params, r7
- * to the output; r11 counts channels; r10 is the zero point, r12 where to enter the loop.
+/* One pixel x four channels. r1 points to the pixel, up to r9; r3 to the weights, r5 to the
+ * params, r7 to the output; r11 counts channels; r10 is the zero point, r12 where to enter the
+ * loop.
  */
 #define DENSE_CHUNK                \
   "vldrb.8 q0, [r1], #16\n\t"      \
@@ -134,8 +135,8 @@ void tiny_helium_clamp(int8_t *values, int32_t count, int32_t low, int32_t high)
                                int8_t *y, int32_t count, int32_t channels, int32_t zero_point) {  \
     for (int32_t c = 0; c < channels; ++c) {                                                      \
       const int8_t *w = weights + (c / 4 * count * 4 + c % 4) * TINY_CHUNK;                       \
-      const int32_t sum = tiny_helium_dot(pixel, TINY_CHUNK, w, 4 * TINY_CHUNK, count);                       \
-      const int32_t value = tiny_helium_##way(sum, params + c / 4 * 12 + c % 4, 4) + zero_point;        \
+      const int32_t sum = tiny_helium_dot(pixel, TINY_CHUNK, w, 4 * TINY_CHUNK, count);           \
+      const int32_t value = tiny_helium_##way(sum, params + c / 4 * 12 + c % 4, 4) + zero_point;  \
       y[c] = (int8_t)tiny_clamp(value, INT8_MIN, INT8_MAX);                                       \
     }                                                                                             \
   }

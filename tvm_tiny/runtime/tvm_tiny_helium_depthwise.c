@@ -24,14 +24,16 @@ void tiny_strip_close_up(const int32_t *layer, const int8_t *tile, int32_t lines
 /* The functions below are all assembly, see tvm_tiny_helium.c. */
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-/* A line of eight channels to its slot: r0 points to the first pixel, the next are r1 bytes apart;
- * r2 to the slot, r3 is the layer. Channels of four columns have their places in q0 to q3.
+/* Lines of eight channels to their slots. r1 is the line, r8 counts them; r2 points to a pixel,
+ * r10 to its place, which begins at r4; r9 is the step from pixel to pixel. r5 = slots, r11 = the
+ * line's one. Channels of four columns have their places in q0 to q3.
  */
-__attribute__((naked)) static void spread_eight(const int8_t *line, int32_t step, int8_t *slot,
-                                                const int32_t *layer) {
+__attribute__((naked)) static void spread_eight(const int8_t *image, int32_t line, int32_t count,
+                                                const int32_t *layer, int8_t *column) {
   __asm__(
-      "push {r4, r5, r6, lr}\n\t"
+      "push {r4-r11, lr}\n\t"
       "vpush {d8-d9}\n\t"
+      "mov r8, r2\n\t"
       "ldr r4, [r3]\n\t"      /* TINY_STRIP_BYTES */
       "ldr r5, [r3, #48]\n\t" /* TINY_STRIP_SLOTS */
       "mov r6, #0\n\t"
@@ -40,80 +42,100 @@ __attribute__((naked)) static void spread_eight(const int8_t *line, int32_t step
       "vadd.i16 q1, q0, r5\n\t"
       "vadd.i16 q2, q1, r5\n\t"
       "vadd.i16 q3, q2, r5\n\t"
-      "ldr r4, [r3, #56]\n\t" /* TINY_STRIP_COLUMNS */
-      "lsr r6, r4, #2\n\t"
-      "and r4, #3\n\t"
-      "wls lr, r6, 2f\n\t"
+      "ldr r4, [sp, #52]\n\t" /* column */
+      "udiv r11, r1, r5\n\t"
+      "mls r11, r11, r5, r1\n\t"
+      "ldr r12, [r3, #68]\n\t" /* TINY_STRIP_TOP */
+      "sub r1, r12\n\t"
+      "ldr r7, [r3, #56]\n\t" /* TINY_STRIP_COLUMNS */
+      "lsr r6, r7, #2\n\t"
+      "and r7, #3\n\t"
       "1:\n\t"
-      "vldrb.u16 q4, [r0]\n\t"
-      "add r0, r1\n\t"
-      "vstrb.16 q4, [r2, q0]\n\t"
-      "vldrb.u16 q4, [r0]\n\t"
-      "add r0, r1\n\t"
-      "vstrb.16 q4, [r2, q1]\n\t"
-      "vldrb.u16 q4, [r0]\n\t"
-      "add r0, r1\n\t"
-      "vstrb.16 q4, [r2, q2]\n\t"
-      "vldrb.u16 q4, [r0]\n\t"
-      "add r0, r1\n\t"
-      "vstrb.16 q4, [r2, q3]\n\t"
-      "add r2, r2, r5, lsl #2\n\t"
-      "le lr, 1b\n\t"
+      "ldr r12, [r3, #52]\n\t" /* TINY_STRIP_LINES */
+      "cmp r1, r12\n\t"
+      "ldrd r12, r9, [r3, #60]\n\t" /* TINY_STRIP_LINE_IN, TINY_STRIP_COLUMN_IN */
+      "mla r2, r1, r12, r0\n\t"
+      "itt hs\n\t" /* outside, above too */
+      "addhs r2, r3, #84\n\t" /* TINY_STRIP_ZERO_POINT */
+      "movhs r9, #0\n\t"
+      "add r10, r4, r11\n\t"
+      "wls lr, r6, 3f\n\t"
       "2:\n\t"
-      "wls lr, r4, 4f\n\t"
+      "vldrb.u16 q4, [r2]\n\t"
+      "add r2, r9\n\t"
+      "vstrb.16 q4, [r10, q0]\n\t"
+      "vldrb.u16 q4, [r2]\n\t"
+      "add r2, r9\n\t"
+      "vstrb.16 q4, [r10, q1]\n\t"
+      "vldrb.u16 q4, [r2]\n\t"
+      "add r2, r9\n\t"
+      "vstrb.16 q4, [r10, q2]\n\t"
+      "vldrb.u16 q4, [r2]\n\t"
+      "add r2, r9\n\t"
+      "vstrb.16 q4, [r10, q3]\n\t"
+      "add r10, r10, r5, lsl #2\n\t"
+      "le lr, 2b\n\t"
       "3:\n\t"
-      "vldrb.u16 q4, [r0]\n\t"
-      "add r0, r1\n\t"
-      "vstrb.16 q4, [r2, q0]\n\t"
-      "add r2, r5\n\t"
-      "le lr, 3b\n\t"
+      "wls lr, r7, 5f\n\t"
       "4:\n\t"
+      "vldrb.u16 q4, [r2]\n\t"
+      "add r2, r9\n\t"
+      "vstrb.16 q4, [r10, q0]\n\t"
+      "add r10, r5\n\t"
+      "le lr, 4b\n\t"
+      "5:\n\t"
+      "add r1, #1\n\t"
+      "add r11, #1\n\t"
+      "cmp r11, r5\n\t"
+      "it eq\n\t"
+      "moveq r11, #0\n\t"
+      "subs r8, #1\n\t"
+      "bne 1b\n\t"
       "vpop {d8-d9}\n\t"
-      "pop {r4, r5, r6, pc}");
+      "pop {r4-r11, pc}");
 }
 
 #endif
 
-static void spread(const int8_t *line, int32_t step, int8_t *slot, const int32_t *layer) {
+static void spread(const int8_t *image, int32_t line, int32_t count, const int32_t *layer,
+                   int8_t *column) {
 #if TINY_HAS_MVE
   if (layer[TINY_STRIP_COUNT] == TINY_STRIP_CHANNELS) {
-    spread_eight(line, step, slot, layer);
+    spread_eight(image, line, count, layer, column);
     return;
   }
 #endif
-  for (int32_t column = 0; column < layer[TINY_STRIP_COLUMNS]; ++column) {
-    for (int32_t c = 0; c < layer[TINY_STRIP_COUNT]; ++c) {
-      slot[c * layer[TINY_STRIP_BYTES]] = line[c];
+  for (const int32_t end = line + count; line < end; ++line) {
+    const int32_t at = line - layer[TINY_STRIP_TOP];
+    const int is_inside = (uint32_t)at < (uint32_t)layer[TINY_STRIP_LINES];
+    const int8_t *x = is_inside ? image + at * layer[TINY_STRIP_LINE_IN]
+                                : (const int8_t *)&layer[TINY_STRIP_ZERO_POINT];
+    int8_t *to = column + line % layer[TINY_STRIP_SLOTS];
+    for (int32_t i = 0; i < layer[TINY_STRIP_COLUMNS]; ++i) {
+      for (int32_t c = 0; c < layer[TINY_STRIP_COUNT]; ++c) {
+        to[c * layer[TINY_STRIP_BYTES]] = x[c];
+      }
+      x += is_inside ? layer[TINY_STRIP_COLUMN_IN] : 0;
+      to += layer[TINY_STRIP_SLOTS];
     }
-    line += step;
-    slot += layer[TINY_STRIP_SLOTS];
   }
 }
 
 void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number, int8_t *strips) {
   const int32_t slots = layer[TINY_STRIP_SLOTS];
   const int32_t first = tiny_min(number * layer[TINY_STRIP_ADVANCE], layer[TINY_STRIP_LAST]);
-  int32_t line = first;
-  if (number > 0) {
-    line = tiny_max(line, (number - 1) * layer[TINY_STRIP_ADVANCE] + slots);
-  }
-  int8_t *column = strips + layer[TINY_STRIP_LEFT] * slots;
-  for (; line < first + slots; ++line) {
-    int8_t *slot = column + line % slots;
-    const int32_t at = line - layer[TINY_STRIP_TOP];
-    if ((uint32_t)at < (uint32_t)layer[TINY_STRIP_LINES]) {
-      spread(image + at * layer[TINY_STRIP_LINE_IN], layer[TINY_STRIP_COLUMN_IN], slot, layer);
-    } else {
-      spread((const int8_t *)&layer[TINY_STRIP_ZERO_POINT], 0, slot, layer);
-    }
+  const int32_t last_end = (number - 1) * layer[TINY_STRIP_ADVANCE] + slots;
+  const int32_t line = number > 0 ? tiny_max(first, last_end) : first;
+  if (line < first + slots) {
+    spread(image, line, first + slots - line, layer, strips + layer[TINY_STRIP_LEFT] * slots);
   }
 }
 
 #if TINY_HAS_MVE
 
-/* Four columns of a strip at r1 to the output at r3. Weights are in q0 to q3, the results' places in
- * q4. r7, r9, r11 are bias, multiplier and shift; r12 the zero point, r8 the output's step, r5 the
- * strip's. Sums are in r0 to r6, even ones.
+/* Four columns of a strip at r1 to the output at r3. Weights are in q0 to q3, the results' places
+ * in q4. r7, r9, r11 are bias, multiplier and shift; r12 the zero point, r8 the output's step, r5
+ * the strip's. Sums are in r0 to r6, even ones.
  */
 #define SCALE_AWAY(sums, result)                  \
   "vadd.i32 " sums ", " sums ", r7\n\t"           \
@@ -142,8 +164,8 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
 #define NEXT(sum, x, w) "vmladava.s8 " sum ", " x ", " w "\n\t"
 #define SUMS(q) "vmov " q "[2], " q "[0], r0, r4\n\tvmov " q "[3], " q "[1], r2, r6\n\t"
 
-/* Two columns of two lines. Windows of 3 x 3 leave room for the next column's: their weights are in q1
- * and q3 once more, a column behind. Those of 5 x 5 are two vectors each.
+/* Two columns of two lines. Windows of 3 x 3 leave room for the next column's: their weights are
+ * in q1 and q3 once more, a column behind. Those of 5 x 5 are two vectors each.
  */
 #define PAIR_3X3_S1(x, y, offset, step)                                             \
   LOAD(x, offset) FIRST("r0", x, "q0") FIRST("r2", x, "q2")                         \
@@ -178,14 +200,14 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
   LOAD(x, offset " + 32") NEXT(sum0, x, "q2") NEXT(sum1, x, "q1")                   \
   LOAD(y, offset " + 48") NEXT(sum0, y, "q3") NEXT(sum1, y, "q2")                   \
   LOAD(x, offset " + 64") NEXT(sum1, x, "q3")
-#define FOUR_7X7(x, y, offset)                                                      \
-  LOAD(x, offset) FIRST("r0", x, "q0")                                              \
-  LOAD(y, offset " + 16") NEXT("r0", y, "q1") FIRST("r2", y, "q0")                  \
+#define FOUR_7X7(x, y, offset)                                                         \
+  LOAD(x, offset) FIRST("r0", x, "q0")                                                 \
+  LOAD(y, offset " + 16") NEXT("r0", y, "q1") FIRST("r2", y, "q0")                     \
   LOAD(x, offset " + 32") NEXT("r0", x, "q2") NEXT("r2", x, "q1") FIRST("r4", x, "q0") \
   LOAD(y, offset " + 48") NEXT("r0", y, "q3") NEXT("r2", y, "q2") NEXT("r4", y, "q1")  \
-  FIRST("r6", y, "q0")                                                              \
-  LOAD(x, offset " + 64") NEXT("r2", x, "q3") NEXT("r4", x, "q2") NEXT("r6", x, "q1") \
-  LOAD(y, offset " + 80") NEXT("r4", y, "q3") NEXT("r6", y, "q2")                   \
+  FIRST("r6", y, "q0")                                                                 \
+  LOAD(x, offset " + 64") NEXT("r2", x, "q3") NEXT("r4", x, "q2") NEXT("r6", x, "q1")  \
+  LOAD(y, offset " + 80") NEXT("r4", y, "q3") NEXT("r6", y, "q2")                      \
   LOAD(x, offset " + 96") NEXT("r6", x, "q3")
 
 /* the sums of four or eight columns of one line */
@@ -297,7 +319,8 @@ STRIPS(any, SCALE_ANY)
 #else
 
 /* a window times weights, by their table */
-static int32_t dot(const int8_t *window, const int8_t *weights, const int8_t *table, int32_t bytes) {
+static int32_t dot(const int8_t *window, const int8_t *weights, const int8_t *table,
+                   int32_t bytes) {
   int32_t sum = 0;
   for (int32_t i = 0; i < bytes; ++i) {
     sum += window[i] * weights[(uint8_t)table[i]];
@@ -306,7 +329,8 @@ static int32_t dot(const int8_t *window, const int8_t *weights, const int8_t *ta
 }
 
 /* The results that lie side by side in a vector, of one channel. Their places are in the order of
- * narrowing: of two lines, each half of a word has one of columns 0 and 1, the other of columns 2, 3.
+ * narrowing: of two lines, each half of a word has one of columns 0 and 1, the other of columns 2,
+ * 3.
  */
 typedef int32_t (*way_function)(int32_t sum, const int32_t *params, int32_t step);
 typedef struct {

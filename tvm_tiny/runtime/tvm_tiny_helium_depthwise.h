@@ -1,4 +1,6 @@
-/* Depthwise convolutions on cores with Helium: one VMLADAV multiplies a window's bytes and adds them. */
+/* Depthwise convolutions on cores with Helium: one VMLADAV multiplies a window's bytes and adds
+ * them.
+ */
 #ifndef TVM_TINY_HELIUM_DEPTHWISE_H
 #define TVM_TINY_HELIUM_DEPTHWISE_H
 
@@ -10,9 +12,9 @@
  *   strip[column * slots + slot], slot = line % slots
  *
  * Lines are rows of the image and columns its columns, or the other way round where that suits the
- * image better. A strip gives one or two lines of the output; for the next ones only the lines that
- * are new are gathered, in place of the oldest. So a window's lines begin at any slot, its phase, and
- * every phase has a table of which weight stands at which byte of a window.
+ * image better. A strip gives one or two lines of the output; for the next ones only the lines
+ * that are new are gathered, in place of the oldest. So a window's lines begin at any slot, its
+ * phase, and every phase has a table of which weight stands at which byte of a window.
  */
 enum { TINY_STRIP_CHANNELS = 8 };
 
@@ -49,7 +51,7 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
 /* One strip of each channel; `table` is that of its phase. A channel's weights end with a zero at
  * least; its params are bias, multiplier and shift, rounded as in tvm_tiny_helium.h.
  */
-#define TINY_STRIP(size, way)                                                                    \
+#define TINY_STRIP(size, way)                                                                     \
   void tiny_strip_##size##_##way(const int32_t *layer, const int8_t *strips, const int8_t *table, \
                                  int8_t *y, const int8_t *weights, const int32_t *params);
 #define TINY_STRIP_WAYS(size) \
@@ -63,7 +65,9 @@ TINY_STRIP_WAYS(7x7_s1_wide)
 TINY_STRIP_WAYS(7x7_s2)
 TINY_STRIP_WAYS(upto_64) /* bytes of a window, one line of output */
 
-/* Outputs that are fewer than a strip gives: from a tile of four columns (never wide) x eight channels. */
+/* Outputs that are fewer than a strip gives: from a tile of four columns (never wide) x eight
+ * channels.
+ */
 void tiny_strip_close_up(const int32_t *layer, const int8_t *tile, int32_t lines, int32_t columns,
                          int32_t line_step, int32_t column_step, int8_t *y);
 

@@ -140,7 +140,9 @@ void tiny_helium_band(const int8_t *image, const int32_t *window, int32_t row, i
 
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-/* r4 to r7 point to the pixels, whose chunks grow in q0 to q3; r1 to the pieces, r3 to the chunks. */
+/* r4 to r7 point to the pixels, whose chunks grow in q0 to q3; r1 to the pieces, r3 to the chunks.
+
+ */
 #define PIECE(x0, x1, x2, x3)        \
   "ldrd r9, r10, [r1], #8\n\t"       \
   "vmsr p0, r10\n\t"                 \

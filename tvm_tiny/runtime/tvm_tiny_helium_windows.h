@@ -22,8 +22,8 @@ enum {
   TINY_HELIUM_ZERO_POINT /* what lies outside of the input, a chunk of it */
 };
 
-/* The windows of four output pixels in row-major order, the first one `pixel`, as chunks. The input's
- * channels are a multiple of a chunk. `edge` has room for a row of the four windows.
+/* The windows of four output pixels in row-major order, the first one `pixel`, as chunks. The
+ * input's channels are a multiple of a chunk. `edge` has room for a row of the four windows.
  */
 void tiny_helium_windows(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *chunks,
                          int8_t *edge);
@@ -35,14 +35,17 @@ void tiny_helium_window(const int8_t *image, const int32_t *window, int32_t pixe
 void tiny_helium_band(const int8_t *image, const int32_t *window, int32_t row, int32_t rows,
                       int8_t *band);
 
-/* The windows of four output pixels, which lie inside of a band, as `count` chunks. The band's first
- * window is pixel 0. Pieces say for each chunk how many more pieces it has after its first one, and for
- * each piece how far it begins behind the last one's beginning and which lanes it fills.
+/* The windows of four output pixels, which lie inside of a band, as `count` chunks. The band's
+ * first window is pixel 0. Pieces say for each chunk how many more pieces it has after its first
+ * one, and for each piece how far it begins behind the last one's beginning and which lanes it
+ * fills.
  */
 void tiny_helium_pieces(const int8_t *band, const int32_t *window, int32_t pixel,
                         const int32_t *pieces, int32_t count, int8_t *chunks);
 
-/* The same for windows side by side: the first one begins at `first`, the next are `step` bytes apart. */
+/* The same for windows side by side: the first one begins at `first`, the next are `step` bytes
+ * apart.
+ */
 void tiny_helium_pieces_of_row(const int8_t *first, const int32_t *pieces, int32_t count,
                                int8_t *chunks, int32_t step);
 
