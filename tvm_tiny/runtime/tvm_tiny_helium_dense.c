@@ -36,16 +36,18 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
  * params, r7 to the output; r11 counts channels; r10 is the zero point, r12 where to enter the
  * loop.
  */
-#define DENSE_CHUNK                \
+#define DENSE_CHUNK(multiply)      \
   "vldrb.8 q0, [r1], #16\n\t"      \
   "vldrb.8 q1, [r3], #16\n\t"      \
-  "vmladava.s8 r0, q0, q1\n\t"     \
+  multiply " r0, q0, q1\n\t"       \
   "vldrb.8 q2, [r3], #16\n\t"      \
-  "vmladava.s8 r2, q0, q2\n\t"     \
+  multiply " r2, q0, q2\n\t"       \
   "vldrb.8 q1, [r3], #16\n\t"      \
-  "vmladava.s8 r4, q0, q1\n\t"     \
+  multiply " r4, q0, q1\n\t"       \
   "vldrb.8 q2, [r3], #16\n\t"      \
-  "vmladava.s8 r6, q0, q2\n\t"
+  multiply " r6, q0, q2\n\t"
+#define FIRST_CHUNK DENSE_CHUNK("vmladav.s8")
+#define NEXT_CHUNK DENSE_CHUNK("vmladava.s8")
 #define DENSE_CHUNK_BYTES "36"
 
 /* q0 = sums, in q1 bias, q2 multiplier, q3 shift */
@@ -86,21 +88,21 @@ __attribute__((naked)) void tiny_helium_clamp(int8_t *values, int32_t count, int
         "ldrd r4, r11, [sp, #36]\n\t" /* count, channels */                            \
         "ldr r10, [sp, #44]\n\t"                                                       \
         "add r9, r0, r4, lsl #4\n\t"                                                   \
+        "adr.w r12, 3f + 1\n\t"                                                        \
+        "subs r4, #1\n\t"                                                              \
+        "beq 1f\n\t"                                                                   \
         "rsb r4, #0\n\t"                                                               \
         "and r4, #3\n\t"                                                               \
         "mov r6, #" DENSE_CHUNK_BYTES "\n\t"                                           \
         "adr.w r12, 2f + 1\n\t"                                                        \
         "mla r12, r4, r6, r12\n\t"                                                     \
         "1:\n\t"                                                                       \
-        "mov r1, r8\n\t"                                                               \
-        "mov r0, #0\n\t"                                                               \
-        "mov r2, #0\n\t"                                                               \
-        "mov r4, #0\n\t"                                                               \
-        "mov r6, #0\n\t"                                                               \
+        "mov r1, r8\n\t" FIRST_CHUNK                                                   \
         "bx r12\n\t"                                                                   \
-        "2:\n\t" DENSE_CHUNK DENSE_CHUNK DENSE_CHUNK DENSE_CHUNK                       \
+        "2:\n\t" NEXT_CHUNK NEXT_CHUNK NEXT_CHUNK NEXT_CHUNK                           \
         "cmp r1, r9\n\t"                                                               \
         "bne.w 2b\n\t"                                                                 \
+        "3:\n\t"                                                                       \
         "vmov q0[2], q0[0], r0, r4\n\t"                                                \
         "vmov q0[3], q0[1], r2, r6\n\t"                                                \
         "vldrw.32 q1, [r5], #16\n\t"                                                   \
