@@ -13,7 +13,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import packed_conv, pair_conv, requantization
+from tvm_tiny.schedules import helium_conv, packed_conv, pair_conv, requantization
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -26,6 +26,7 @@ from tvm_tiny.schedules.dialect import (
 from tvm_tiny.schedules.requantization import (
     CHANNEL_TILE,
     Epilogue,
+    HeliumEpilogue,
     RequantizeAttributes,
 )
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
@@ -240,6 +241,24 @@ def pair_kernel(
     return pair_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
 
 
+def helium_kernel(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel | None:
+    """The kernel of helium_conv.py where its requantisation can do this layer's shifts."""
+    taps = weight.reshape(len(weight), -1)
+    bias, _ = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    epilogue = HeliumEpilogue(attrs, multiplier, shift)
+    if not epilogue.is_supported:
+        return None
+    output = infer(attrs, data, weight)
+    return helium_conv.kernel(attrs, data, output, weight, bias, epilogue)
+
+
 QCONV2D = define(
     Operator(
         "tiny.qconv2d",
@@ -249,6 +268,7 @@ QCONV2D = define(
         kernel,
         macs,
         (
+            Variant("helium", frozenset({"mve"}), helium_kernel),
             Variant("pairs", frozenset({"dsp"}), pair_kernel),
             Variant("packed", frozenset({"dsp"}), packed_kernel),
         ),
