@@ -13,7 +13,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import packed_conv, pair_conv, requantization
+from tvm_tiny.schedules import packed_conv, pair_conv, requantization, winograd_conv
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -239,6 +239,23 @@ def pair_kernel(
     return pair_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
 
 
+def winograd_kernel(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel | None:
+    """The kernel of winograd_conv.py where it pays and is proved."""
+    taps = weight.reshape(len(weight), -1)
+    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    output = infer(attrs, data, weight)
+    if is_wide:
+        return None
+    return winograd_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
+
+
 QCONV2D = define(
     Operator(
         "tiny.qconv2d",
@@ -248,6 +265,7 @@ QCONV2D = define(
         kernel,
         macs,
         (
+            Variant("winograd", frozenset({"dsp"}), winograd_kernel),
             Variant("pairs", frozenset({"dsp"}), pair_kernel),
             Variant("packed", frozenset({"dsp"}), packed_kernel),
         ),
