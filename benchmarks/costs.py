@@ -96,6 +96,14 @@ LAYERS = {
         *("fc 8->128", "fc 128->8", "fc 128->128", "fc 640->128", "fc 64->12", "fc 256->2"),
         *("fc 100->10", "fc 33->17", "fc 32->640", "fc 512->64"),
     ),
+    "qadd": (
+        *("add 4x4x16", "add 8x8x64", "add 5x5x24", "add 16x16x16", "add 20x20x11", "add 12x12x40"),
+    ),
+    "qavg_pool2d": (
+        *("avgpool 3x3x64", "avgpool 5x5x128", "avgpool 8x8x32", "avgpool 25x5x64"),
+        *("avgpool2x2s2 8x8x64", "avgpool2x2s2 16x16x16", "avgpool3x3s2 9x9x24", "avgpool 7x7x96"),
+        *("avgpool2x2s2 12x12x24", "avgpool3x3s2 15x15x16"),
+    ),
 }
 STEPS = 100
 

@@ -112,7 +112,7 @@ class _ThreeByThree:
     def _row(self) -> list[str]:
         o = self.outputs
         pairs, is_odd = divmod(o.width, 2)
-        chunk = min(pairs, ROW_PAIRS, (LARGEST_OFFSET // o.step + 1) // 2 or 1)
+        chunk = min(pairs, ROW_PAIRS, LARGEST_OFFSET // o.step // 2)
         loops = pairs // chunk if chunk and pairs > chunk else 0
         lines: list[str] = []
         if loops:
@@ -243,6 +243,7 @@ class _StrideTwo:
                     if 0 <= i - t < count
                 ]
         parameters = self.weights + 4
+        lines += ["/* scale, narrow, store */"]
         lines += [f"ldr y, [sp, #{self.y}]", f"ldr multiplier, [sp, #{parameters}]"]
         lines += [f"ldr offset, [sp, #{parameters + 4}]"]
         if len(scaling.columns) == 3:

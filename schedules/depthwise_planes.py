@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import depthwise_pairs, depthwise_polynomials, requantization, scaling
+from tvm_tiny.schedules import depthwise_pairs, depthwise_polynomials, scaling
 from tvm_tiny.schedules.depthwise_pairs import Outputs
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
@@ -43,22 +43,14 @@ def kernel(
     job = _Job(attrs, data, output, weight)
     if not job.is_supported:
         return None
-    layer = _layer(attrs, weight, bias, multiplier, shift)
+    taps = weight.reshape(-1, weight.shape[2]).T
+    layer = scaling.layer_of(attrs, taps, bias, multiplier, shift)
     form = scaling.rounded(layer) if job.is_polynomial else scaling.choose(layer)
     if form is None or (job.is_polynomial and not depthwise_polynomials.fits(weight)):
         return None
     gather, convolve = gather_microkernel(job.plane), job.microkernel(form)
     table = job.table(layer, form)
     return _kernel(job, table, gather, convolve)
-
-
-def _layer(
-    attrs: QDepthwiseConv2DAttributes, weight: Array, bias: Array, multiplier: Array, shift: Array
-) -> scaling.Layer:
-    taps = weight.reshape(-1, weight.shape[2]).T
-    folded = requantization.fold_zero_point(bias, taps, attrs)
-    reach = requantization.reach(taps, folded, attrs)
-    return scaling.Layer(attrs, taps, folded, reach, multiplier, -shift)
 
 
 @dataclass(frozen=True)
@@ -79,7 +71,7 @@ class _Job:
         plane, tap_bytes = self.plane, self.attrs.dilation[0] * self.plane.bytes_of_row
         reach = (rows - 1) * tap_bytes + 4 * OUTPUTS_OF_TILE + 4 * LARGEST_WIDTH
         largest = LARGEST_PAIR_OFFSET if self.is_small else LARGEST_OFFSET
-        is_near = reach <= largest and channels * OUTPUTS_OF_TILE <= LARGEST_OFFSET
+        is_near = reach <= largest and 2 * channels <= LARGEST_OFFSET
         return is_near and plane.height > 0 and plane.width > 0
 
     @property

@@ -2,9 +2,10 @@
 
 With B = 2^21, a word of two neighbours x0 + x1 B times a word of two taps w1 + w0 B is
     x0 w1 + (x0 w0 + x1 w1) B + x1 w0 B^2.
-Summed over all taps, the middle coefficient is the output at the even column where the words begin;
-the high one plus the low one of the next word's sum is the output between them. All three stay below 2^20 (below 2^19 at the ends), which is proven from the weights:
-sums start with those limits, so that no coefficient is negative and none borrows from the next.
+Summed over all taps, the middle coefficient is the output at the even column where the words
+begin; the high one plus the low one of the next word's sum is the output between them. All three
+stay below 2^20 (below 2^19 at the ends), which is proven from the weights: sums start with those
+limits, so that no coefficient is negative and none borrows from the next.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ from tvm_tiny.schedules.depthwise_pairs import (
 )
 from tvm_tiny.schedules.dialect import Array
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
-from tvm_tiny.schedules.planes import FIELD_BITS, add
+from tvm_tiny.schedules.planes import FIELD_BITS, LARGEST_OFFSET, add
 
 END, MIDDLE = 1 << 19, 1 << 20  # what coefficients start with
 START = END + (MIDDLE << FIELD_BITS) + (END << 2 * FIELD_BITS)
-TILE = 4  # sums of two registers
-HALVES = ("low", "high")
+LARGEST_TILE = 4  # sums, of two registers each
 LARGEST_ACTIVATION = 128
 
 
@@ -68,6 +68,7 @@ def stride_one(outputs: Outputs, rows: int, words: int) -> MicroKernel:
 class _StrideOne:
     def __init__(self, outputs: Outputs, rows: int, words: int) -> None:
         self.outputs, self.rows, self.words = outputs, rows, words
+        self.tile = min(LARGEST_TILE, (LARGEST_OFFSET // outputs.step + 1) // 2)
         self.parameters = 4 * rows * words  # bytes
         own = self.parameters + 4 * (1 + len(outputs.scaling.columns))
         own += own % 8
@@ -82,7 +83,8 @@ class _StrideOne:
             w1="r3",
             w2="r12",
             w3="lr",
-            **{f"{half}{i}": SUMS[2 * i + j] for i in range(TILE) for j, half in enumerate(HALVES)},
+            **{f"low{i}": SUMS[2 * i] for i in range(LARGEST_TILE)},
+            **{f"high{i}": SUMS[2 * i + 1] for i in range(LARGEST_TILE)},
             y="r1",
             bias="r2",
             multiplier="r3",
@@ -109,15 +111,15 @@ class _StrideOne:
         """First tile, a loop of whole ones, and the last, whose last middle may lie outside."""
         o = self.outputs
         sums = o.width // 2 + 1
-        first = min(sums, TILE)
-        inner, last = divmod(sums - first, TILE)
+        first = min(sums, self.tile)
+        inner, last = divmod(sums - first, self.tile)
         if inner and not last:
-            inner, last = inner - 1, TILE
+            inner, last = inner - 1, self.tile
         skip_last = o.width % 2 == 0
         lines = self._tile(first, is_first=True, skip_last=skip_last and first == sums)
         if inner:
             lines += [f"mov x, #{inner}", f"str x, [sp, #{self.tiles}]", "1:"]
-            lines += self._tile(TILE)
+            lines += self._tile(self.tile)
             lines += [f"ldr x, [sp, #{self.tiles}]", "subs x, #1"]
             lines += [f"str x, [sp, #{self.tiles}]", "bne 1b"]
         if last:
@@ -129,6 +131,7 @@ class _StrideOne:
         o = self.outputs
         lines = [f"ldrd low{i}, high{i}, [sp, #{self.start}]" for i in range(count)]
         for row in range(self.rows):
+            lines += [f"/* row {row} of taps */"]
             lines += load_weights(self.words, 4 * row * self.words)
             for i in range(count + self.words - 1):
                 lines += [f"ldr x, [plane, #{row * o.tap_bytes + 4 * i}]"]
@@ -137,6 +140,7 @@ class _StrideOne:
                     for t in range(self.words)
                     if 0 <= i - t < count
                 ]
+        lines += ["/* coefficients to sums; scale, narrow, store */"]
         lines += [f"ldr y, [sp, #{self.y}]", *self._load_parameters()]
         lines += self._finish(count, is_first, skip_last)
         lines += [f"str high{count - 1}, [sp, #{self.carry}]", f"str y, [sp, #{self.y}]"]

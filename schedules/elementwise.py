@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
 from tvm_tiny.errors import UnsupportedError
-from tvm_tiny.schedules.dialect import Argument, Kernel, TensorSpec
+from tvm_tiny.schedules import numerics
+from tvm_tiny.schedules.dialect import Argument, Array, Kernel, TensorSpec
+from tvm_tiny.schedules.microkernel import call
+
+SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_elementwise.h", "tvm_tiny_elementwise.c")
+SHORTEST_RUN = 8  # elements for which a call of the runtime is worth it
+MAX_OUTER_AXES = 3
 
 
 def broadcast_shape(a: Argument, b: Argument) -> tuple[int, ...]:
@@ -53,9 +60,9 @@ def binary_kernel(
     Constant operands become kernel constants; run-time operands keep their order.
     """
     shape = broadcast_shape(a, b)
-    if a.shape == b.shape == shape:
-        shape = (int(np.prod(shape)),)
     a_shape, b_shape = _aligned(a.shape, shape), _aligned(b.shape, shape)
+    if a_shape == b_shape:
+        a_shape = b_shape = shape = (int(np.prod(shape)),)
     a_strides, b_strides = _strides(a_shape, shape), _strides(b_shape, shape)
     rank4 = (1,) * (4 - len(shape)) + tuple(shape)
     d0, d1, d2, d3 = rank4
@@ -80,15 +87,90 @@ def binary_kernel(
 
     operands = [("a", a), ("b", b)]
     constants = [(n, v.astype(np.int8)) for n, v in operands if isinstance(v, np.ndarray)]
-    if isinstance(a, np.ndarray) and isinstance(b, TensorSpec):
-        x, w, y = binary.params  # run-time tensors come first
-        binary = tirx.PrimFunc([w, x, y], binary.body, binary.ret_type, binary.attrs)
-    return Kernel(name, binary, tuple(constants))
+    return Kernel(name, _run_time_first(binary, a, b), tuple(constants))
+
+
+@dataclass(frozen=True)
+class RunCall:
+    """A function of the C runtime over runs of contiguous elements.
+
+    Its arguments are: both operands, the number of elements, `form`, the output. It saturates to
+    int8; a narrower clamp follows in a pass of its own.
+    """
+
+    function: str
+    form: Array
+    clamp_min: int
+    clamp_max: int
+
+
+def run_kernel(name: str, a: Argument, b: Argument, run: RunCall) -> Kernel | None:
+    """One call for every run of elements that is contiguous in both operands.
+
+    None where runs are short: calls would cost more than they save.
+    """
+    shape = broadcast_shape(a, b)
+    a_shape, b_shape = _aligned(a.shape, shape), _aligned(b.shape, shape)
+    broadcast = [i for i, d in enumerate(shape) if not a_shape[i] == b_shape[i] == d]
+    inner = broadcast[-1] + 1 if broadcast else 0
+    rows, run_length = int(np.prod(shape[:inner])), int(np.prod(shape[inner:]))
+    if (rows > 1 and run_length < SHORTEST_RUN) or inner > MAX_OUTER_AXES:
+        return None
+    outer = (1,) * (MAX_OUTER_AXES - inner) + tuple(shape[:inner])
+    offset = _Offsets(shape, inner)
+    a_size, b_size, size = int(np.prod(a_shape)), int(np.prod(b_shape)), int(np.prod(shape))
+    form_size, low, high = len(run.form), run.clamp_min, run.clamp_max
+    is_narrow = (low, high) != (numerics.INT8_MIN, numerics.INT8_MAX)
+
+    @T.prim_func(s_tir=True)
+    def runs(
+        a: T.Buffer((a_size,), "int8"),
+        b: T.Buffer((b_size,), "int8"),
+        form: T.Buffer((form_size,), "int32"),
+        y: T.Buffer((size,), "int8"),
+    ):
+        for i0, i1, i2 in T.grid(*outer):
+            T.evaluate(
+                call(
+                    run.function,
+                    a[offset.of(a_shape, i0, i1, i2)],
+                    b[offset.of(b_shape, i0, i1, i2)],
+                    run_length,
+                    form[0],
+                    y[offset.of(shape, i0, i1, i2)],
+                )
+            )
+        if is_narrow:
+            T.evaluate(call("tiny_clamp_run", y[0], size, low, high))
+
+    operands = [("a", a), ("b", b)]
+    constants = [(n, v.astype(np.int8)) for n, v in operands if isinstance(v, np.ndarray)]
+    function = _run_time_first(runs, a, b)
+    return Kernel(name, function, (*constants, ("form", run.form)), sources=SOURCES)
+
+
+@dataclass(frozen=True)
+class _Offsets:
+    """Where a run begins in an operand; extents of one are broadcast."""
+
+    shape: tuple[int, ...]
+    inner: int
+
+    def of(self, operand: tuple[int, ...], *indices: tirx.Expr) -> tirx.Expr:
+        steps = _strides(operand, self.shape)[: self.inner]
+        padded = (0,) * (len(indices) - self.inner) + steps
+        return sum((i * s for i, s in zip(indices, padded, strict=True) if s), T.int32(0))
+
+
+def _run_time_first(function: tirx.PrimFunc, a: Argument, b: Argument) -> tirx.PrimFunc:
+    """Run-time tensors come before constants."""
+    if isinstance(a, TensorSpec) or isinstance(b, np.ndarray):
+        return function
+    first, second, *rest = function.params
+    return tirx.PrimFunc([second, first, *rest], function.body, function.ret_type, function.attrs)
 
 
 def _aligned(shape: tuple[int, ...], to: tuple[int, ...]) -> tuple[int, ...]:
-    if len(to) == 1:
-        return (int(np.prod(shape)),)
     return (1,) * (len(to) - len(shape)) + tuple(shape)
 
 

@@ -11,9 +11,20 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules.dialect import (
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    Variant,
+    define,
+)
+from tvm_tiny.schedules.microkernel import call
 
 DOMAIN = np.arange(-128, 128, dtype=np.int64)  # table index i holds the value of i - 128
+SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_lookup.h", "tvm_tiny_lookup.c")
+SHORTEST_RUN = 8  # elements for which a call of the runtime is worth it
 
 
 @dataclass(frozen=True)
@@ -49,4 +60,29 @@ def kernel(attrs: LookupAttributes, data: TensorSpec, table: Array) -> Kernel:
     return Kernel("lookup", lookup, (("table", table.astype(np.int8)),))
 
 
-LOOKUP = define(Operator("tiny.lookup", LookupAttributes, infer, meaning, kernel))
+def run_kernel(attrs: LookupAttributes, data: TensorSpec, table: Array) -> Kernel | None:
+    """The runtime's loop; its table starts at zero, negative values behind it."""
+    n = data.elements
+    if n < SHORTEST_RUN:
+        return None
+
+    @T.prim_func(s_tir=True)
+    def lookup(
+        x: T.Buffer((n,), "int8"), table: T.Buffer((256,), "int8"), y: T.Buffer((n,), "int8")
+    ):
+        T.evaluate(call("tiny_lookup", x[0], n, table[0], y[0]))
+
+    rotated = np.roll(table.astype(np.int8), 128)
+    return Kernel("lookup", lookup, (("table", rotated),), sources=SOURCES)
+
+
+LOOKUP = define(
+    Operator(
+        "tiny.lookup",
+        LookupAttributes,
+        infer,
+        meaning,
+        kernel,
+        variants=(Variant("run", frozenset(), run_kernel),),
+    )
+)

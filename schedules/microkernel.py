@@ -6,6 +6,7 @@ other machine compiles. Both stand in the generated sources; equal ones stand th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -42,12 +43,14 @@ class Registers:
         self.names = names
 
     def wrap(self, body: Sequence[str]) -> tuple[str, ...]:
-        """The function's lines, with its names declared before and released behind them."""
-        declared = [f"{name} .req {register}" for name, register in self.names.items()]
-        released = [f".unreq {name}" for name in self.names]
-        return (*declared, *body, *released)
+        """The function's lines, with the names that they use declared before, released behind."""
+        words = set(re.findall(r"\w+", "\n".join(body)))
+        used = {name: register for name, register in self.names.items() if name in words}
+        declared = [f"{name} .req {register}" for name, register in used.items()]
+        return (*declared, *body, *(f".unreq {name}" for name in used))
 
 
 def indent(lines: Sequence[str]) -> list[str]:
-    """Assembly lines as a file holds them: labels and directives at the margin."""
-    return [line if line.endswith(":") or ".req" in line else f"  {line}" for line in lines]
+    """Assembly lines as a file holds them: labels and names at the margin."""
+    at_margin = (":", ".req", ".unreq")
+    return [line if any(mark in line for mark in at_margin) else f"  {line}" for line in lines]

@@ -10,31 +10,35 @@ from __future__ import annotations
 
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.scaling import Floored, Scaling
+from tvm_tiny.schedules.tiled_conv import PIXELS
 
-PIXELS, CHANNELS = 4, 2
+CHANNELS = 2
 UNROLLED_PAIRS = 16  # more are a loop of so many
 
 SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 
 
-def tile_microkernel(pairs: int, pixels: int, channels: int, scaling: Scaling) -> MicroKernel:
-    """`pixels` x all `channels` outputs (of NHWC tensors) from expanded windows."""
+def tile_microkernel(
+    pairs: int, pixels: int, channels: int, step: int, scaling: Scaling
+) -> MicroKernel:
+    """`pixels` x `channels` outputs from expanded windows; pixels lie `step` bytes apart."""
     plain = (
-        f"tiny_pair_tile(words, stream, y, {pixels}, {pairs}, {channels}, "
+        f"tiny_pair_tile(words, stream, y, {pixels}, {pairs}, {channels}, {step}, "
         f"{scaling.shift}, {scaling.plain});",
     )
     return MicroKernel(
-        f"tile_{pixels}px_{pairs}pairs_{channels}ch_{scaling.name}",
+        f"tile_{pixels}px_{pairs}pairs_{channels}of{step}ch_{scaling.name}",
         "const int32_t *words, const int32_t *stream, int8_t *y",
         f"{pixels} pixels x {channels} channels from {pairs} pairs each.",
-        _Tile(pairs, pixels, channels, scaling).assembly(),
+        _Tile(pairs, pixels, channels, step, scaling).assembly(),
         plain,
     )
 
 
 class _Tile:
-    def __init__(self, pairs: int, pixels: int, channels: int, scaling: Scaling) -> None:
-        self.pairs, self.pixels, self.channels, self.scaling = pairs, pixels, channels, scaling
+    def __init__(self, pairs: int, pixels: int, channels: int, step: int, scaling: Scaling) -> None:
+        self.pairs, self.pixels, self.channels = pairs, pixels, channels
+        self.step, self.scaling = step, scaling
         self.registers = Registers(
             words="r0",
             stream="r1",
@@ -63,18 +67,19 @@ class _Tile:
             f"push {{r0, r2, {', '.join(SUM_REGISTERS)}, lr}}",
         ]
         if whole > 1:
-            body += [*_constant("r3", whole * self._stream_bytes()), "add r3, stream, r3"]
+            body += [*constant("r3", whole * self._stream_bytes()), "add r3, stream, r3"]
             body += ["push {r3}", "0:"]
         else:
             body += ["push {r3}"]
         if whole:
+            body += ["/* two channels: their biases, then all products */"]
             body += [*self._sums_of(CHANNELS), *self._finish(CHANNELS)]
         if whole > 1 or (whole and last):
             body += ["ldr words, [sp, #4]"]
         if whole > 1:
             body += ["ldr x0, [sp]", "cmp stream, x0", "bne 0b"]
         if last:
-            body += [*self._sums_of(1), *self._finish(1)]
+            body += ["/* the last channel */", *self._sums_of(1), *self._finish(1)]
         body += ["add sp, #12", f"pop {{{', '.join(SUM_REGISTERS)}, pc}}"]
         return self.registers.wrap(body)
 
@@ -101,7 +106,7 @@ class _Tile:
             return []
         return [
             "ldr x0, [sp, #4]",
-            *_add_constant("x0", "x0", self.pairs * pair_bytes),
+            *add_constant("x0", "x0", self.pairs * pair_bytes),
             "cmp words, x0",
             "bne 1b",
         ]
@@ -120,7 +125,7 @@ class _Tile:
 
     def _finish(self, channels: int) -> list[str]:
         """Scale, narrow and store; `y` moves on by the channels."""
-        lines = ["ldr y, [sp, #8]"]
+        lines = ["/* scale, narrow, store */", "ldr y, [sp, #8]"]
         if isinstance(self.scaling, Floored):
             lines += ["ldmia stream!, {multiplier, offset, multiplier1, offset1}"]
         for c in range(channels):
@@ -140,19 +145,20 @@ class _Tile:
             lines = [line.replace("offset", "offset1") for line in lines]
         if pixel == channel == 0:
             return [*lines, f"strb {total}, [y], #{CHANNELS}"]
-        return [*lines, f"strb {total}, [y, #{pixel * self.channels + channel - CHANNELS}]"]
+        return [*lines, f"strb {total}, [y, #{pixel * self.step + channel - CHANNELS}]"]
 
 
 def _sum(pixel: int, channel: int) -> str:
     return f"sum{pixel}{'ab'[channel]}"
 
 
-def _constant(register: str, value: int) -> list[str]:
+def constant(register: str, value: int) -> list[str]:
+    """Load a constant."""
     low = [f"movw {register}, #{value & 0xFFFF}"]
     return low + ([f"movt {register}, #{value >> 16}"] if value >> 16 else [])
 
 
-def _add_constant(target: str, source: str, value: int) -> list[str]:
+def add_constant(target: str, source: str, value: int) -> list[str]:
     """An addition whose constant may exceed the 4095 that an instruction holds."""
     if value <= 4095:
         return [f"addw {target}, {source}, #{value}"]

@@ -1,8 +1,8 @@
 """Planes: one channel of an NHWC image at a time, gathered with a border of the zero point.
 
-A plane's words hold two elements each: 16-bit halves, or polynomials, x0 + x1 * 2^21, which multiply
-as in depthwise_polynomials.py. A border is filled once for all channels; gathering
-writes between it.
+A plane's words hold two elements each: 16-bit halves, or polynomials, x0 + x1 * 2^21, which
+multiply as in depthwise_polynomials.py. A border is filled once for all channels; gathering writes
+between it.
 """
 
 from __future__ import annotations
@@ -135,7 +135,9 @@ class _Gather:
         reach = (LARGEST_OFFSET - self.plane.step) // self.plane.step + 1
         if elements <= UNROLLED_ELEMENTS and elements + 1 <= reach:
             return elements
-        return max(min(reach, 16) // 4 * 4, 2 if self.plane.is_polynomial else 1)
+        if reach >= 4:
+            return min(reach, 16) // 4 * 4
+        return reach // 2 * 2 if self.plane.is_polynomial else reach
 
     def _elements(self, count: int, start: int, byte: int) -> list[str]:
         """Elements from `start` on, four at a time so that no load waits for the one before."""

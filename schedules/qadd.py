@@ -6,13 +6,13 @@ scale with 20 extra bits, added, and brought to the output's scale.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import elementwise, numerics
+from tvm_tiny.schedules import elementwise, linear_form, numerics
 from tvm_tiny.schedules.dialect import (
     Argument,
     Array,
@@ -20,8 +20,10 @@ from tvm_tiny.schedules.dialect import (
     Kernel,
     Operator,
     TensorSpec,
+    Variant,
     define,
 )
+from tvm_tiny.schedules.linear_form import LinearForm
 
 LEFT_SHIFT = 20
 REACH = 255  # of a difference of two int8; operands are halved before they are added
@@ -107,7 +109,50 @@ def kernel(attrs: QAddAttributes, a: Argument, b: Argument) -> Kernel:
         scaled = elementwise.scale(total, attrs.output_multiplier, attrs.output_shift)
         return elementwise.clamp(scaled + attrs.output_zero_point, attrs.clamp_min, attrs.clamp_max)
 
-    return elementwise.binary_kernel("add" if attrs.sign > 0 else "sub", a, b, compute)
+    return elementwise.binary_kernel(_name(attrs), a, b, compute)
 
 
-QADD = define(Operator("tiny.qadd", QAddAttributes, infer, meaning, kernel))
+def form(attrs: QAddAttributes) -> LinearForm | None:
+    """The proved line of arithmetic that gives this sum, before the clamp; see linear_form.py."""
+    output = _real(attrs.output_multiplier, attrs.output_shift + LEFT_SHIFT)
+    slopes = (
+        _real(attrs.a_multiplier, attrs.a_shift) * output,
+        _real(attrs.b_multiplier, attrs.b_shift) * output * attrs.sign,
+    )
+    whole = replace(attrs, clamp_min=numerics.INT8_MIN, clamp_max=numerics.INT8_MAX)
+    a, b = np.meshgrid(linear_form.VALUES, linear_form.VALUES, indexing="ij")
+    return linear_form.linear_form(meaning(whole, a, b), slopes)
+
+
+def _real(multiplier: int, shift: int) -> float:
+    return multiplier * 2.0 ** (shift - 31)
+
+
+def linear_kernel(attrs: QAddAttributes, a: Argument, b: Argument) -> Kernel | None:
+    """Two multiplications, a shift and a saturation per element, where a linear form exists."""
+    found = form(attrs)
+    if found is None:
+        return None
+    name, low, high = _name(attrs), attrs.clamp_min, attrs.clamp_max
+    run = elementwise.RunCall(f"tiny_add_{found.shift}", found.array, low, high)
+
+    def compute(x: tirx.Expr, y: tirx.Expr) -> tirx.Expr:
+        return elementwise.clamp(found.emit(x, y), low, high)
+
+    return elementwise.run_kernel(name, a, b, run) or elementwise.binary_kernel(name, a, b, compute)
+
+
+def _name(attrs: QAddAttributes) -> str:
+    return "add" if attrs.sign > 0 else "sub"
+
+
+QADD = define(
+    Operator(
+        "tiny.qadd",
+        QAddAttributes,
+        infer,
+        meaning,
+        kernel,
+        variants=(Variant("linear", frozenset(), linear_kernel),),
+    )
+)

@@ -11,8 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import elementwise, numerics
-from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules import elementwise, numerics, pooling
+from tvm_tiny.schedules.dialect import (
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    Variant,
+    define,
+)
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
 
 
@@ -77,4 +85,25 @@ def kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel:
     return Kernel("avg_pool2d", avg_pool2d)
 
 
-QAVG_POOL2D = define(Operator("tiny.qavg_pool2d", QPool2DAttributes, infer, meaning, kernel))
+def word_kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel | None:
+    """Four channels at a time, and no division."""
+    taps = attrs.size[0] * attrs.size[1]
+    is_clamped = (attrs.clamp_min, attrs.clamp_max) != (numerics.INT8_MIN, numerics.INT8_MAX)
+    is_possible = pooling.supports(data) and taps <= pooling.LARGEST_COUNT and not is_clamped
+    if not is_possible or attrs.dilation != (1, 1):
+        return None
+    output = infer(attrs, data)
+    tables = {"pool": pooling.table(attrs, data, output), "reciprocals": pooling.reciprocals(taps)}
+    return pooling.pool_kernel("avg_pool2d", data, output, "tiny_average_pool", tables)
+
+
+QAVG_POOL2D = define(
+    Operator(
+        "tiny.qavg_pool2d",
+        QPool2DAttributes,
+        infer,
+        meaning,
+        kernel,
+        variants=(Variant("words", frozenset(), word_kernel),),
+    )
+)

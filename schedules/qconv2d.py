@@ -13,7 +13,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import packed_conv, pair_conv, requantization
+from tvm_tiny.schedules import helium_conv, packed_conv, pair_conv, requantization
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -25,8 +25,8 @@ from tvm_tiny.schedules.dialect import (
 )
 from tvm_tiny.schedules.requantization import (
     CHANNEL_TILE,
-    DspEpilogue,
     Epilogue,
+    HeliumEpilogue,
     RequantizeAttributes,
 )
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
@@ -212,14 +212,13 @@ def packed_kernel(
     multiplier: Array,
     shift: Array,
 ) -> Kernel | None:
-    """The kernel of packed_conv.py where its requantisation can do this layer's shifts."""
+    """The kernel of packed_conv.py."""
     taps = weight.reshape(len(weight), -1)
     bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
-    if not DspEpilogue.supports(shift, is_wide):
+    if is_wide:
         return None
-    epilogue = DspEpilogue(attrs, multiplier, shift)
     output = infer(attrs, data, weight)
-    return packed_conv.kernel(attrs, data, output, weight, bias, epilogue)
+    return packed_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
 
 
 def pair_kernel(
@@ -230,13 +229,34 @@ def pair_kernel(
     multiplier: Array,
     shift: Array,
 ) -> Kernel | None:
-    """The kernel of pair_conv.py for layers of more than a pixel."""
+    """The kernel of pair_conv.py, for layers of one pixel only where packing is impossible."""
     taps = weight.reshape(len(weight), -1)
     bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
     output = infer(attrs, data, weight)
-    if is_wide or attrs.groups != 1 or output.shape[1] * output.shape[2] == 1:
+    if is_wide:
+        return None
+    is_pixel = output.shape[1] * output.shape[2] == 1
+    if is_pixel and packed_kernel(attrs, data, weight, bias, multiplier, shift) is not None:
         return None
     return pair_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
+
+
+def helium_kernel(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel | None:
+    """The kernel of helium_conv.py where its requantisation can do this layer's shifts."""
+    taps = weight.reshape(len(weight), -1)
+    bias, _ = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    epilogue = HeliumEpilogue(attrs, multiplier, shift)
+    if not epilogue.is_supported:
+        return None
+    output = infer(attrs, data, weight)
+    return helium_conv.kernel(attrs, data, output, weight, bias, epilogue)
 
 
 QCONV2D = define(
@@ -248,6 +268,7 @@ QCONV2D = define(
         kernel,
         macs,
         (
+            Variant("helium", frozenset({"mve"}), helium_kernel),
             Variant("pairs", frozenset({"dsp"}), pair_kernel),
             Variant("packed", frozenset({"dsp"}), packed_kernel),
         ),

@@ -65,6 +65,13 @@ def packed_kernel(
     return qconv2d.packed_kernel(*_as_convolution(attrs, data, weight), *rest)
 
 
+def helium_kernel(
+    attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> Kernel | None:
+    """The same for cores with Helium."""
+    return qconv2d.helium_kernel(*_as_convolution(attrs, data, weight), *rest)
+
+
 def _as_convolution(
     attrs: QDenseAttributes, data: TensorSpec, weight: Array
 ) -> tuple[qconv2d.QConv2DAttributes, TensorSpec, Array]:
@@ -85,6 +92,9 @@ QDENSE = define(
         meaning,
         kernel,
         macs,
-        (Variant("packed", frozenset({"dsp"}), packed_kernel),),
+        (
+            Variant("helium", frozenset({"mve"}), helium_kernel),
+            Variant("packed", frozenset({"dsp"}), packed_kernel),
+        ),
     )
 )

@@ -12,7 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import depthwise_planes, plane_depthwise, requantization
+from tvm_tiny.schedules import (
+    depthwise_planes,
+    helium_depthwise,
+    plane_depthwise,
+    requantization,
+)
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -22,7 +27,12 @@ from tvm_tiny.schedules.dialect import (
     Variant,
     define,
 )
-from tvm_tiny.schedules.requantization import CHANNEL_TILE, DspEpilogue, RequantizeAttributes
+from tvm_tiny.schedules.requantization import (
+    CHANNEL_TILE,
+    DspEpilogue,
+    HeliumEpilogue,
+    RequantizeAttributes,
+)
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
 
 
@@ -164,6 +174,24 @@ def fast_kernel(
     return depthwise_planes.kernel(attrs, data, output, weight, bias, multiplier, shift)
 
 
+def helium_kernel(
+    attrs: QDepthwiseConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
+) -> Kernel | None:
+    """The kernel of helium_depthwise.py where its requantisation can do this layer's shifts."""
+    taps = weight.reshape(-1, weight.shape[2]).T
+    bias, _ = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    epilogue = HeliumEpilogue(attrs, multiplier, shift)
+    if not epilogue.is_supported:
+        return None
+    output = infer(attrs, data, weight)
+    return helium_depthwise.kernel(attrs, data, output, weight, bias, epilogue)
+
+
 QDEPTHWISE_CONV2D = define(
     Operator(
         "tiny.qdepthwise_conv2d",
@@ -173,6 +201,7 @@ QDEPTHWISE_CONV2D = define(
         kernel,
         macs,
         (
+            Variant("helium", frozenset({"mve"}), helium_kernel),
             Variant("planes", frozenset({"dsp"}), fast_kernel),
             Variant("plane", frozenset({"dsp"}), plane_kernel),
         ),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import elementwise, numerics
-from tvm_tiny.schedules.dialect import Array, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules import elementwise, numerics, pooling
+from tvm_tiny.schedules.dialect import Array, Kernel, Operator, TensorSpec, Variant, define
 from tvm_tiny.schedules.qavg_pool2d import QPool2DAttributes, infer
 from tvm_tiny.schedules.window import WindowIndex, patches
 
@@ -48,4 +48,22 @@ def kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel:
     return Kernel("max_pool2d", max_pool2d)
 
 
-QMAX_POOL2D = define(Operator("tiny.qmax_pool2d", QPool2DAttributes, infer, meaning, kernel))
+def word_kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel | None:
+    """Four channels at a time."""
+    if not pooling.supports(data) or attrs.dilation != (1, 1):
+        return None
+    output = infer(attrs, data)
+    tables = {"pool": pooling.table(attrs, data, output)}
+    return pooling.pool_kernel("max_pool2d", data, output, "tiny_max_pool", tables)
+
+
+QMAX_POOL2D = define(
+    Operator(
+        "tiny.qmax_pool2d",
+        QPool2DAttributes,
+        infer,
+        meaning,
+        kernel,
+        variants=(Variant("words", frozenset(), word_kernel),),
+    )
+)

@@ -12,8 +12,19 @@ import numpy as np
 from tvm.script import tirx as T
 
 from tvm_tiny.errors import UnsupportedError
-from tvm_tiny.schedules import elementwise, numerics
-from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules import elementwise, numerics, pooling
+from tvm_tiny.schedules.dialect import (
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    Variant,
+    define,
+)
+from tvm_tiny.schedules.microkernel import call
+
+FEWEST_PIXELS = 8  # for which lanes are worth unpacking, as measured
 
 
 @dataclass(frozen=True)
@@ -82,4 +93,38 @@ def kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel:
     return Kernel("mean", mean)
 
 
-QMEAN = define(Operator("tiny.qmean", QMeanAttributes, infer, meaning, kernel))
+def word_kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel | None:
+    """Four channels at a time, for means over pixels."""
+    first, last = attrs.axes[0], attrs.axes[-1]
+    batch, pixels = int(np.prod(data.shape[:first])), int(np.prod(data.shape[first : last + 1]))
+    channels = int(np.prod(data.shape[last + 1 :]))
+    is_possible = attrs.axes == tuple(range(first, last + 1)) and attrs.shift <= 0
+    if not is_possible or channels % pooling.WORD:
+        return None
+    if not FEWEST_PIXELS <= pixels <= pooling.LARGEST_COUNT:
+        return None
+    offset = -attrs.input_zero_point * pixels
+    rescale = np.array([offset, attrs.multiplier, -attrs.shift, attrs.output_zero_point], np.int32)
+
+    @T.prim_func(s_tir=True)
+    def mean(
+        x: T.Buffer((batch, pixels, channels), "int8"),
+        rescale: T.Buffer((4,), "int32"),
+        y: T.Buffer((batch, channels), "int8"),
+    ):
+        for n in range(batch):
+            T.evaluate(call("tiny_mean", x[n, 0, 0], pixels, channels, rescale[0], y[n, 0]))
+
+    return Kernel("mean", mean, (("rescale", rescale),), sources=pooling.SOURCES)
+
+
+QMEAN = define(
+    Operator(
+        "tiny.qmean",
+        QMeanAttributes,
+        infer,
+        meaning,
+        kernel,
+        variants=(Variant("words", frozenset(), word_kernel),),
+    )
+)

@@ -16,8 +16,11 @@ from tvm_tiny.schedules.dialect import (
     Kernel,
     Operator,
     TensorSpec,
+    Variant,
     define,
 )
+
+MAX_SHIFT = 22  # for which the zero point shifted to the left fits 32 bits with room to spare
 
 
 @dataclass(frozen=True)
@@ -70,4 +73,24 @@ def kernel(attrs: QMulAttributes, a: Argument, b: Argument) -> Kernel:
     return elementwise.binary_kernel("mul", a, b, compute)
 
 
-QMUL = define(Operator("tiny.qmul", QMulAttributes, infer, meaning, kernel))
+def run_kernel(attrs: QMulAttributes, a: Argument, b: Argument) -> Kernel | None:
+    """Runs of contiguous elements, four or eight at a time."""
+    shift = -attrs.shift
+    if not 1 <= shift <= MAX_SHIFT:
+        return None
+    points = (-attrs.a_zero_point, -attrs.b_zero_point)
+    form = np.array([*points, attrs.multiplier, shift, attrs.output_zero_point], np.int32)
+    run = elementwise.RunCall("tiny_mul", form, attrs.clamp_min, attrs.clamp_max)
+    return elementwise.run_kernel("mul", a, b, run)
+
+
+QMUL = define(
+    Operator(
+        "tiny.qmul",
+        QMulAttributes,
+        infer,
+        meaning,
+        kernel,
+        variants=(Variant("runs", frozenset(), run_kernel),),
+    )
+)

@@ -8,6 +8,7 @@ channels share it and a small table otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from tvm import tirx
@@ -219,3 +220,48 @@ class DspEpilogue:
         offset = ((np.int64(1) << right) >> 1) + (self.attrs.output_zero_point << right)
         doubled = (2 * bias.astype(np.int64)) << self.left
         return np.stack([doubled, self.multiplier.astype(np.int64), offset, right], axis=1)
+
+
+@dataclass(frozen=True)
+class HeliumEpilogue:
+    """Channel parameters of the runtime's epilogue on cores with Helium.
+
+    VQRDMULH is the doubling high multiply and VRSHL shifts with a rounding half up. That is what
+    TensorFlow Lite does but for the halves of negative numbers, which it rounds down: they count
+    only where the output can be less than its zero point.
+    """
+
+    FIELDS: ClassVar[int] = 3
+    FRACTION_BITS: ClassVar[int] = 7  # of biases that are rounded half up
+
+    attrs: RequantizeAttributes
+    multiplier: Array
+    shift: Array
+
+    @property
+    def is_supported(self) -> bool:
+        """Whether the runtime has a way to round like this."""
+        if self.attrs.fraction_bits == 0:
+            return True
+        return self.attrs.fraction_bits == self.FRACTION_BITS and self._largest_shift <= 0
+
+    @property
+    def _largest_shift(self) -> int:
+        # what is multiplied by zero may be shifted anywhere
+        return int(self.shift[self.multiplier != 0].max(initial=-1))
+
+    @property
+    def way(self) -> str:
+        """The rounding's name in the runtime."""
+        if self.attrs.fraction_bits:
+            return "half_up"
+        if self.attrs.clamp_min >= self.attrs.output_zero_point and self._largest_shift <= 0:
+            return "relu"
+        return "away" if self._largest_shift < 0 else "any"
+
+    def table(self, bias: Array) -> Array:
+        """Bias, multiplier and shift of every channel: (channels, FIELDS)."""
+        shift = np.where(self.multiplier == 0, -1, self.shift.astype(np.int64))
+        left, right = np.maximum(shift, 0), np.minimum(shift, 0)
+        words = right & ~0x7F00 | left << 8 if self.way == "any" else right
+        return np.stack([bias, self.multiplier, words], axis=1).astype(np.int32)

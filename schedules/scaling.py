@@ -47,6 +47,15 @@ class Layer:
     shift: Array  # to the right
 
 
+def layer_of(
+    attrs: RequantizeAttributes, taps: Array, bias: Array, multiplier: Array, shift: Array
+) -> Layer:
+    """A layer of weights (channels, taps) that multiply raw activations; `shift` is to the left."""
+    folded = requantization.fold_zero_point(bias, taps, attrs)
+    reach = requantization.reach(taps, folded, attrs)
+    return Layer(attrs, taps, folded, reach, multiplier, -shift)
+
+
 @dataclass(frozen=True)
 class Floored:
     """One shift for all channels; no sign."""
@@ -111,7 +120,10 @@ class Rounded:
         return shared if self.shift else (*shared, self.shifts)
 
     def assembly(self, total: str) -> list[str]:
-        """As above, with `spare` for use, and the shift in `shift` unless all share it."""
+        """As above, with `spare` for use, and the shift in `shift` unless all share it.
+
+        `spare` is written before it is read, so that it may be where the bias was.
+        """
         end = [f"ssat {total}, #8, {total}, asr #{self.shift}"]
         if not self.shift:
             end = [f"asr {total}, {total}, shift", f"ssat {total}, #8, {total}"]
@@ -126,7 +138,8 @@ class Rounded:
     @property
     def name(self) -> str:
         """As above."""
-        return f"{'signed' if self.has_sign else 'rounded'}{self.shift or ''}"
+        kind = "signed" if self.has_sign else "rounded" if self.scale[0] == 1 else "once"
+        return f"{kind}{self.shift or ''}"
 
     @property
     def plain(self) -> str:
@@ -141,7 +154,8 @@ def choose(layer: Layer) -> Scaling | None:
     """The cheapest form that is exact for a layer whose weights become 16-bit lanes, or None."""
     attrs = layer.attrs
     if not attrs.fraction_bits and attrs.clamp_min >= attrs.output_zero_point:
-        for shift in range(min(int(layer.shift.max()) + 1, LARGEST_SHIFT), 1, -1):
+        largest = max(int(layer.shift.max()), 0) + 1
+        for shift in range(min(largest, LARGEST_SHIFT), 0, -1):
             form = _floored(layer, shift)
             if form is not None:
                 return form

@@ -29,9 +29,9 @@ class PortInfo(msgspec.Struct, frozen=True):
 
 
 class CostInfo(msgspec.Struct, frozen=True):
-    """What the table of costs predicts for a kernel; 0 and None where it has no figures."""
+    """What the table of costs predicts for a kernel; None where it has no figures."""
 
-    instructions: int
+    instructions: int | None
     cycles: int | None
     flash_bytes: int  # with all that it shares with others
     scratch_bytes: int
@@ -126,7 +126,8 @@ def parse(data: bytes) -> Metadata:
 
 def _cost(chosen: Candidate, cycle_model: str) -> CostInfo:
     cycles, flash_bytes = chosen.cycles(cycle_model), sum(chosen.pieces.values())
-    return CostInfo(chosen.instructions, cycles, flash_bytes, chosen.scratch_bytes)
+    instructions = chosen.instructions if chosen.is_measured and chosen.instructions else None
+    return CostInfo(instructions, cycles, flash_bytes, chosen.scratch_bytes)
 
 
 def _ports(program: Program, ports: tuple[Port, ...]) -> tuple[PortInfo, ...]:

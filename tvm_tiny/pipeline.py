@@ -14,10 +14,12 @@ import tvm
 
 from tvm_tiny.codegen.generate import GeneratedCode, generate
 from tvm_tiny.relay_passes.choose_kernels import Limits, choose_kernels, with_less_scratch
-from tvm_tiny.relay_passes.drop_constant_channels import DropConstantChannels
+from tvm_tiny.relay_passes.crop_zero_taps import CropZeroTaps
+from tvm_tiny.relay_passes.drop_dead_channels import DropDeadChannels
 from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
+from tvm_tiny.relay_passes.merge_equal_channels import MergeEqualChannels
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
 from tvm_tiny.relay_passes.program import Program, program_of
 from tvm_tiny.relay_passes.quantized_to_tiny import QuantizedToTiny
@@ -29,7 +31,9 @@ GRAPH_PASSES = (
     SinkTransposes(),  # NCHW models run in NHWC: layout changes move to the ends and cancel
     FoldPads(),  # borders of the zero point become the padding of convolutions
     FoldLookups(),  # tables compose; clamps move into the operators before them
-    DropConstantChannels(),  # channels of one known value leave the graph
+    MergeEqualChannels(),  # of equal channels each reader needs one
+    DropDeadChannels(),  # channels that no result needs leave the graph
+    CropZeroTaps(),  # windows lose their borders of zeros
     FoldConstantChannels(),  # those that have to stay keep only a bias
 )
 NO_LIMITS = Limits()

@@ -18,7 +18,7 @@ def compiled(name: str, *features: str) -> Compiled:
     return compile_module(load(path_of(name)), name, features)
 
 
-@pytest.mark.parametrize("features", [(), ("dsp",)], ids=["portable", "dsp"])
+@pytest.mark.parametrize("features", [(), ("dsp",), ("dsp", "mve")], ids=["portable", "dsp", "mve"])
 @pytest.mark.parametrize("name", MLPERF)
 def test_arena(name: str, features: tuple[str, ...]) -> None:
     plan = compiled(name, *features).plan

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.schedules.random_calls import coarse_call, wide_conv_call
 from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
 from tests.support.kernels import Library
@@ -96,6 +97,13 @@ SUITE = Suite(
         "zero point at the high end": lambda: one.conv2d(
             one.int8_tensor((1, 6, 5, 3), zero_point=127), 4
         ),
+        "a first layer": lambda: one.conv2d((1, 25, 24, 3), 8, one.Window((3, 3), (2, 2))),
+        "a first layer of odd width": lambda: one.conv2d((1, 9, 50, 3), 4, one.Window((3, 3))),
+        "a first layer of sound": lambda: one.conv2d(
+            (1, 21, 10, 1), 9, one.Window((10, 4), (2, 2))
+        ),
+        "whole chunks": lambda: one.conv2d((2, 5, 8, 32), 6, one.Window((3, 3))),
+        "whole chunks, odd width": lambda: one.conv2d((1, 5, 7, 16), 8, one.Window((3, 3), (2, 2))),
         "one channel": lambda: one.conv2d((1, 8, 8, 1), 8, one.Window((5, 5), (2, 2))),
         "wide and low": lambda: one.conv2d((1, 1, 17, 4), 6, one.Window((1, 5))),
         "kernel as large as the image": lambda: one.conv2d(
@@ -105,6 +113,8 @@ SUITE = Suite(
     },
     calls={
         **{f"random {seed}": partial(conv_call, seed) for seed in range(40)},
+        **{f"wide {seed}": partial(wide_conv_call, seed) for seed in range(12)},
+        **{f"coarse {seed}": partial(coarse_call, seed) for seed in (0, 1, 4, 5, 7, 8)},
         "scale above one": partial(scaled_call, 1.7),
         "scale above one, padded": partial(scaled_call, 30.0, pointwise=False),
         "scale near one": partial(scaled_call, 0.999),

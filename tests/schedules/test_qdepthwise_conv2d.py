@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.schedules.random_calls import coarse_call, square_depthwise_call
 from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
 from tests.support.evaluate_tiny import evaluate, rewrite
@@ -87,12 +88,15 @@ SUITE = Suite(
         "zero point at the high end": lambda: one.depthwise_conv2d(
             one.int8_tensor((1, 6, 5, 4), zero_point=127)
         ),
+        "tall and narrow": lambda: one.depthwise_conv2d((1, 25, 5, 11)),
         "image smaller than the kernel": lambda: one.depthwise_conv2d(
             (1, 2, 3, 4), 1, one.Window((5, 5))
         ),
     },
     calls={
         **{f"random {seed}": partial(depthwise_call, seed) for seed in range(40)},
+        **{f"square {seed}": partial(square_depthwise_call, seed) for seed in range(24)},
+        **{f"coarse {seed}": partial(coarse_call, seed) for seed in (0, 2, 3, 6, 9, 10)},
         "scale above one": partial(depthwise_call, 100, 1.7),
         "vanishing scale": partial(depthwise_call, 101, 2.0**-40),
     },

@@ -32,6 +32,7 @@ SUITE = Suite(
     | {
         "three axes": lambda: one.mean((3, 7, 5), (1,)),
         "zero point at an end": lambda: one.mean(one.int8_tensor((1, 4, 4, 3), zero_point=-128)),
+        "twelve channels": lambda: one.mean((2, 5, 3, 12)),
         "large count": lambda: one.mean((1, 24, 24, 2)),
     },
     calls={

@@ -77,7 +77,8 @@ void tiny_expand_windows(const void *bytes, int32_t pitch, int32_t *words, int32
 }
 
 void tiny_pair_tile(const int32_t *words, const int32_t *stream, int8_t *y, int32_t pixels,
-                    int32_t pairs, int32_t channels, int32_t shift, tiny_scaling *scale) {
+                    int32_t pairs, int32_t channels, int32_t step, int32_t shift,
+                    tiny_scaling *scale) {
   const int32_t columns = shift > 0 ? 2 : 3;
   for (int32_t c = 0; c < channels; ++c) {
     const int32_t *scaling = stream + 2 + 2 * pairs + c % 2 * columns;
@@ -87,12 +88,54 @@ void tiny_pair_tile(const int32_t *words, const int32_t *stream, int8_t *y, int3
         sum = tiny_dual_mac(words[k * pixels + p], stream[2 + 2 * k + c % 2], sum);
       }
       const int32_t own = shift > 0 ? shift : scaling[2];
-      y[p * channels + c] =
+      y[p * step + c] =
           (int8_t)tiny_saturate_int8(scale(sum, scaling[0], scaling[1], own));
     }
     if (c % 2 == 1) {
       stream += 2 + 2 * pairs + 2 * columns;
     }
+  }
+}
+
+/* Where in a tile's stream the word of a pair and a couple of channels lies. */
+static int32_t packed_position(int32_t pair, int32_t pairs, int32_t couple, int32_t couples,
+                               int32_t pixels) {
+  if (pixels > 1 || pair == (pairs & ~1)) {
+    return pair * couples + couple;
+  }
+  return (pair & ~1) * couples + 2 * couple + pair % 2;
+}
+
+/* The sum of a pixel and a channel, the first or second of its couple. */
+static int32_t packed_sum(const int32_t *words, const int32_t *stream, int32_t pixels, int32_t pairs,
+                          int32_t couple, int32_t couples, int32_t is_second) {
+  int32_t full = 0;
+  int32_t low = 0;
+  for (int32_t k = 0; k < pairs; ++k) {
+    const int32_t word = stream[packed_position(k, pairs, couple, couples, pixels)];
+    full = tiny_dual_mac(words[k * pixels], word, full);
+    low = tiny_dual_mac(words[k * pixels], tiny_even_bytes((uint32_t)word), low);
+  }
+  return is_second ? low : (int32_t)((uint32_t)full - (uint32_t)low) / 256;
+}
+
+void tiny_packed_tile(const int32_t *words, const int32_t *stream, int8_t *y, int32_t pixels,
+                      int32_t pairs, int32_t tile, int32_t channels, int32_t step,
+                      int32_t doubling, tiny_scaling *scale) {
+  for (int32_t first = 0; first < channels; first += tile) {
+    const int32_t count = tiny_min(tile, channels - first);
+    const int32_t couples = (count + 1) / 2;
+    const int32_t *parameters = stream + couples * pairs;
+    for (int32_t c = 0; c < count; ++c) {
+      for (int32_t p = 0; p < pixels; ++p) {
+        const int32_t sum = packed_sum(words + p, stream, pixels, pairs, c / 2, couples, c % 2);
+        const uint32_t total = ((uint32_t)sum << doubling) + (uint32_t)parameters[0];
+        const int32_t scaled = scale((int32_t)total, parameters[1], parameters[2], parameters[3]);
+        y[p * step + first + c] = (int8_t)tiny_saturate_int8(scaled);
+      }
+      parameters += 4;
+    }
+    stream = parameters;
   }
 }
 

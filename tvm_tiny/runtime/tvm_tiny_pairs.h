@@ -30,13 +30,22 @@ void tiny_expand_windows(const void *bytes, int32_t pitch, int32_t *words, int32
                          int32_t rows, int32_t runs, int32_t length, int32_t run_step,
                          int32_t pixel_step);
 
-/* Pixels x channels from expanded windows. For two channels at a time, `stream` holds their scaled
+/* Pixels, `step` bytes apart, x channels from expanded windows. For two channels at a time, `stream` holds their scaled
  * biases, their words pair by pair, and the parameters of `scale`: multiplier, offset, and the shift
  * where `shift` is zero.
  */
 typedef int32_t tiny_scaling(int32_t sum, int32_t multiplier, int32_t offset, int32_t shift);
 
 void tiny_pair_tile(const int32_t *words, const int32_t *stream, int8_t *y, int32_t pixels,
-                    int32_t pairs, int32_t channels, int32_t shift, tiny_scaling *scale);
+                    int32_t pairs, int32_t channels, int32_t step, int32_t shift,
+                    tiny_scaling *scale);
+
+/* The same where a lane of a weight word holds two channels, 256 a + b. For `tile` channels at a time,
+ * `stream` holds words pair by pair (pairs two by two where there is one pixel), then bias,
+ * multiplier, offset and shift of each channel. Sums are shifted by `doubling` to meet the bias.
+ */
+void tiny_packed_tile(const int32_t *words, const int32_t *stream, int8_t *y, int32_t pixels,
+                      int32_t pairs, int32_t tile, int32_t channels, int32_t step,
+                      int32_t doubling, tiny_scaling *scale);
 
 #endif /* TVM_TINY_PAIRS_H */
