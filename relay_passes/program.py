@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import tvm
 from tvm import ir, relax
 
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import dialect
-from tvm_tiny.schedules.dialect import Kernel, TensorSpec
+from tvm_tiny.schedules.candidates import Candidate, candidates
+from tvm_tiny.schedules.dialect import Argument, Kernel, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,26 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Layer:
-    """One call of a kernel: reads `inputs`, writes `output` and uses `scratch` (tensors' names)."""
+    """One call of a kernel: reads `inputs`, writes `output` and uses `scratch` (tensors' names).
+
+    `candidates` are all that could have been taken instead of `chosen`, itself among them.
+    """
 
     name: str
     operator: str
     inputs: tuple[str, ...]
     output: str
-    kernel: Kernel
+    chosen: Candidate
     macs: int
+    weights: int = 0  # elements of int8
+    candidates: tuple[Candidate, ...] = ()
     scratch: str | None = None
+
+    @property
+    def kernel(self) -> Kernel:
+        """What computes it."""
+        assert self.chosen.kernel is not None
+        return self.chosen.kernel
 
 
 @dataclass(frozen=True)
@@ -60,21 +73,52 @@ class Program:
         """The tensor of a name."""
         return next(tensor for tensor in self.tensors if tensor.name == name)
 
+    def with_kernels(self, chosen: Sequence[Candidate]) -> Program:
+        """The same with other candidates, one for each layer, and their scratch."""
+        old = {layer.scratch for layer in self.layers}
+        kept = {tensor.name: tensor for tensor in self.tensors if tensor.name not in old}
+        layers = [
+            _with_scratch(replace(layer, chosen=candidate), kept)
+            for layer, candidate in zip(self.layers, chosen, strict=True)
+        ]
+        return replace(self, tensors=tuple(_in_order(kept, layers)), layers=tuple(layers))
+
+
+def _with_scratch(layer: Layer, tensors: dict[str, Tensor]) -> Layer:
+    """The layer with a tensor for its kernel's scratch, which joins `tensors`."""
+    spec = layer.kernel.scratch
+    if spec is None:
+        return replace(layer, scratch=None)
+    name = unique(f"{layer.output}_scratch", tensors)
+    tensors[name] = Tensor(name, spec, name)
+    return replace(layer, scratch=name)
+
+
+def _in_order(tensors: dict[str, Tensor], layers: Sequence[Layer]) -> Iterator[Tensor]:
+    """Scratch stands behind the output that it belongs to."""
+    scratch = {layer.output: layer.scratch for layer in layers if layer.scratch}
+    for name, tensor in tensors.items():
+        if name not in scratch.values():
+            yield tensor
+            if name in scratch:
+                yield tensors[scratch[name]]
+
 
 def program_of(module: tvm.IRModule, features: Collection[str] = ()) -> Program:
     """The program of a module whose `main` holds only `tiny.*` calls and reshapes.
 
     `features` are those of the core that kernels may use ("dsp", "mve").
-    Raises UnsupportedError where something else is left.
+    Every layer takes its fastest kernel. Raises UnsupportedError where something else is left.
     """
     function = module["main"]
     builder = _Builder(function, features)
-    return Program(
+    program = Program(
         tuple(builder.tensors.values()),
         tuple(builder.layers),
         builder.ports("input", [parameter.name for parameter in function.params]),
         builder.ports("output", builder.outputs()),
     )
+    return program.with_kernels([layer.chosen for layer in program.layers])
 
 
 class _Builder:
@@ -140,30 +184,29 @@ class _Builder:
         attrs, arguments = dialect.attributes_of(call), dialect.arguments_of(call)
         inputs = [self.names[a] for a in call.args if isinstance(a, ir.Var)]
         self._define(var)
-        try:
-            kernel = dialect.lower(call, self.features)
-        except UnsupportedError as error:
-            raise UnsupportedError(
-                error.what,
-                where=self.names[var],
-                limit=error.limit,
-                found=error.found,
-                hint=error.hint,
-            ) from error
-        name = operator.name.removeprefix("tiny.")
-        macs = operator.macs(attrs, *arguments)
         output = self.names[var]
-        scratch = self._scratch(output, kernel)
+        found = candidates(call, self.features)
+        macs = operator.macs(attrs, *arguments)
         self.layers.append(
-            Layer(attrs.layer or output, name, tuple(inputs), output, kernel, macs, scratch)
+            Layer(
+                attrs.layer or output,
+                operator.name.removeprefix("tiny."),
+                tuple(inputs),
+                output,
+                self._fastest(found, output),
+                macs,
+                sum(map(_weights, arguments)) if macs else 0,
+                tuple(found),
+            )
         )
 
-    def _scratch(self, output: str, kernel: Kernel) -> str | None:
-        if kernel.scratch is None:
-            return None
-        name = unique(f"{output}_scratch", self.tensors)
-        self.tensors[name] = Tensor(name, kernel.scratch, name)
-        return name
+    def _fastest(self, found: Sequence[Candidate], where: str) -> Candidate:
+        try:
+            return next(candidate for candidate in found if candidate.kernel is not None)
+        except UnsupportedError as error:
+            raise UnsupportedError(
+                error.what, where=where, limit=error.limit, found=error.found, hint=error.hint
+            ) from error
 
     def _define(self, var: ir.Var, storage: str | None = None) -> None:
         name = unique(self.output_names.get(var, var.name), self.tensors)
@@ -178,6 +221,12 @@ def unique(name: str, taken: Any) -> str:
         number += 1
         candidate = f"{name}_{number}"
     return candidate
+
+
+def _weights(argument: Argument) -> int:
+    if isinstance(argument, np.ndarray) and argument.dtype == np.int8 and argument.ndim > 1:
+        return argument.size
+    return 0
 
 
 def _number(value: Any) -> float | None:

@@ -97,7 +97,7 @@ class Operator:
 
     `infer(attrs, *arguments)` gives the output's TensorSpec, `meaning(attrs, *arrays)` its value,
     `kernel(attrs, *arguments)` the portable code, `macs(attrs, *arguments)` the
-    multiply-accumulates. `variants` are tried in order before `kernel`.
+    multiply-accumulates. `variants` stand in the order in which they should be tried.
     """
 
     name: str
@@ -161,7 +161,7 @@ def spec_of(expr: ir.Expr) -> TensorSpec:
 
 
 def lower(call: ir.Call, features: Collection[str] = ()) -> Kernel:
-    """The kernel of a call on a core with `features`: the first variant that can do it."""
+    """The first variant that can do a call on a core with `features`, in the operator's order."""
     operator, attrs, arguments = OPERATORS[call.op.name], attributes_of(call), arguments_of(call)
     for variant in operator.variants:
         if variant.features.issubset(features):

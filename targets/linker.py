@@ -18,11 +18,12 @@ from tvm_tiny.targets.toolchain import run_tool
 
 # For the fault handlers, which have a stack of their own: the report and two nested calls.
 FAULT_STACK_BYTES = 256
+HARNESS_BYTES = 64  # of variables
 
 _OVERFLOW = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
 _HINTS = {
     "SRAM": "a bigger target, a smaller model or input, or a smaller stack would help",
-    "Flash": "a bigger target, or a model with fewer weights would help",
+    "Flash": "--optimize size, a bigger target, or a model with fewer weights would help",
 }
 
 
@@ -58,6 +59,12 @@ def layout_for(target: Target, stack_bytes: int | None = None) -> Layout:
         vectors=target.board.vectors,
         stack_bytes=stack_bytes,
     )
+
+
+def largest_arena(target: Target) -> int:
+    """Bytes of RAM that stacks and harness leave for tensors."""
+    layout = layout_for(target)
+    return layout.ram.length - layout.stacks_bytes - HARNESS_BYTES
 
 
 def linker_script(layout: Layout) -> str:

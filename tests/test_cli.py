@@ -35,7 +35,9 @@ RUN_FIELDS = [
     "layers",
 ]
 OUTPUT_FIELDS = ["name", "shape", "dtype", "scale", "zero_point"]
-LAYER_FIELDS = ["name", "op", "macs", "instructions", "cycles_estimated", "output_bytes"]
+LAYER_FIELDS = [
+    *("name", "op", "macs", "instructions", "cycles_estimated", "output_bytes", "kernel"),
+]
 
 
 def tiny(*arguments: object) -> Result:
@@ -83,6 +85,11 @@ REFUSALS = {
     "no model": (["run", "no.tflite", "--target", "cortex-m4"], 2, "does not exist"),
     "no place to write": (["build", "MODEL", "--target", "cortex-m4"], 2, "--output"),
     "bad size": (["run", "MODEL", "--target", "cortex-m4", "--sram", "12q"], 2, "256k or 1M"),
+    "unknown goal": (
+        ["run", "MODEL", "--target", "cortex-m4", "--optimize", "fast"],
+        2,
+        "'fast' is not one of 'speed', 'balanced', 'size'",
+    ),
     "unknown target": (["run", "MODEL", "--target", "cortex-m44"], 1, "did you mean cortex-m4"),
     "too much SRAM": (
         ["run", "MODEL", "--target", "microbit", "--sram", "1M"],
@@ -127,6 +134,7 @@ REFUSALS = {
     ),
     "artefact with a limit": (["run", "ARTEFACT", "--sram", "64k"], 2, "--sram cannot change"),
     "artefact with a name": (["profile", "ARTEFACT", "--name", "x"], 2, "--name cannot change"),
+    "artefact with a goal": (["run", "ARTEFACT", "--optimize", "size"], 2, "--optimize cannot"),
     "artefact for another target": (
         ["run", "ARTEFACT", "--target", "cortex-m7"],
         1,

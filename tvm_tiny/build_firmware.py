@@ -10,6 +10,8 @@ from tvm_tiny.codegen.identifiers import identifier
 from tvm_tiny.firmware import Firmware
 from tvm_tiny.metadata import describe
 from tvm_tiny.pipeline import compile_module
+from tvm_tiny.relay_passes.choose_kernels import Limits
+from tvm_tiny.targets.linker import largest_arena
 from tvm_tiny.targets.target import Target, resolve
 
 
@@ -20,19 +22,23 @@ def build(
     name: str | None = None,
     sram: int | None = None,
     flash: int | None = None,
+    optimize: str = "speed",
 ) -> Firmware:
     """Compile `model` for `target` and link it.
 
     `model` is anything `load` takes: a path (.tflite, .onnx, .pt2), an onnx.ModelProto, a
     torch.export.ExportedProgram or a Relax IRModule. `target` is a board or a core; `sram` and
     `flash` are hard limits in bytes. `name` prefixes every C symbol (default: the file's name).
+    `optimize` is "speed" (the fastest kernels that fit), "balanced" (at most 1.3 times the int8
+    weights and 40 KB of Flash, if that is possible) or "size" (the least Flash).
 
     Raises ModelError, UnsupportedError, TargetError, DoesNotFitError, MissingToolError.
     """
     _register.register()
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
     symbol = identifier(name or default_name(model))
-    compiled = compile_module(importers.load(model), symbol, chosen.core.features)
+    limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen))
+    compiled = compile_module(importers.load(model), symbol, chosen.core.features, limits)
     metadata = describe(compiled, chosen)
     return Firmware.link(compiled.code.files, metadata, chosen)
 

@@ -11,6 +11,7 @@ import msgspec
 from tvm_tiny.errors import ArtefactError
 from tvm_tiny.pipeline import Compiled
 from tvm_tiny.relay_passes.program import Port, Program
+from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.targets.target import Target
 from tvm_tiny.version import VERSION
 
@@ -27,14 +28,25 @@ class PortInfo(msgspec.Struct, frozen=True):
     zero_point: int | None
 
 
+class CostInfo(msgspec.Struct, frozen=True):
+    """What the table of costs predicts for a kernel; None where it has no figures."""
+
+    instructions: int | None
+    cycles: int | None
+    flash_bytes: int  # with all that it shares with others
+    scratch_bytes: int
+
+
 class LayerInfo(msgspec.Struct, frozen=True):
-    """One layer, in the order of execution."""
+    """One layer, in the order of execution; `kernel` is the variant that it took."""
 
     name: str
     op: str
     symbol: str
     macs: int
     output_bytes: int
+    kernel: str = ""
+    cost: CostInfo | None = None
 
 
 class TargetInfo(msgspec.Struct, frozen=True):
@@ -87,6 +99,8 @@ def describe(compiled: Compiled, target: Target) -> Metadata:
                 symbol,
                 layer.macs,
                 program.tensor(layer.output).spec.nbytes,
+                layer.chosen.variant,
+                _cost(layer.chosen, target.core.cycle_model),
             )
             for layer, symbol in pairs
         ),
@@ -108,6 +122,12 @@ def parse(data: bytes) -> Metadata:
     if metadata.format != FORMAT:
         raise ArtefactError("unknown artefact format", limit=FORMAT, found=metadata.format)
     return metadata
+
+
+def _cost(chosen: Candidate, cycle_model: str) -> CostInfo:
+    cycles, flash_bytes = chosen.cycles(cycle_model), sum(chosen.pieces.values())
+    instructions = chosen.instructions if chosen.is_measured and chosen.instructions else None
+    return CostInfo(instructions, cycles, flash_bytes, chosen.scratch_bytes)
 
 
 def _ports(program: Program, ports: tuple[Port, ...]) -> tuple[PortInfo, ...]:

@@ -1,6 +1,6 @@
 """The whole compilation, top to bottom.
 
-    load -> graph passes -> program -> arena plan -> C sources -> ELF
+    load -> graph passes -> program -> choice of kernels, arena plan -> C sources -> ELF
 
 Every step is a pure function of the one before; `build` in build_firmware.py runs them all.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import tvm
 
 from tvm_tiny.codegen.generate import GeneratedCode, generate
+from tvm_tiny.relay_passes.choose_kernels import Limits, choose_kernels, with_less_scratch
 from tvm_tiny.relay_passes.crop_zero_taps import CropZeroTaps
 from tvm_tiny.relay_passes.drop_dead_channels import DropDeadChannels
 from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
@@ -35,6 +36,7 @@ GRAPH_PASSES = (
     CropZeroTaps(),  # windows lose their borders of zeros
     FoldConstantChannels(),  # those that have to stay keep only a bias
 )
+NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -54,13 +56,28 @@ def rewrite(module: tvm.IRModule) -> tvm.IRModule:
     return module
 
 
-def compile_module(module: tvm.IRModule, name: str, features: Collection[str] = ()) -> Compiled:
+def compile_module(
+    module: tvm.IRModule, name: str, features: Collection[str] = (), limits: Limits = NO_LIMITS
+) -> Compiled:
     """Compile an imported module to C sources whose symbols start with `name`.
 
-    `features` are those of the core that kernels may use; the C also runs without them.
+    `features` are those of the core that kernels may use; the C also runs without them. Kernels
+    are chosen for the goal and the memories of `limits`, as far as they can.
     Raises UnsupportedError listing every operator that has no integer form.
     """
     rewritten = rewrite(module)
-    program = program_of(rewritten, features)
-    plan = plan_arena(program)
+    program, plan = fit(program_of(rewritten, features), limits)
     return Compiled(rewritten, program, plan, generate(program, plan, name))
+
+
+def fit(program: Program, limits: Limits) -> tuple[Program, ArenaPlan]:
+    """Choose kernels, with less and less scratch until the arena fits or none has less."""
+    while True:
+        chosen = choose_kernels(program, limits)
+        plan = plan_arena(chosen)
+        if limits.arena_bytes is None or plan.arena_bytes <= limits.arena_bytes:
+            return chosen, plan
+        smaller = with_less_scratch(chosen, limits.arena_bytes)
+        if smaller is None:
+            return chosen, plan
+        program = smaller

@@ -22,7 +22,10 @@ RUN_OWNER = 1  # owners of counts: 0 the harness, 1 the run function, then the l
 
 @dataclass(frozen=True)
 class LayerResult:
-    """One layer; `instructions` is exact, `cycles_estimated` None where the core has no model."""
+    """One layer; `instructions` is exact, `cycles_estimated` None where the core has no model.
+
+    `kernel` is the variant that it took.
+    """
 
     name: str
     op: str
@@ -30,6 +33,7 @@ class LayerResult:
     instructions: int | None
     cycles_estimated: int | None
     output_bytes: int
+    kernel: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ def measure(firmware: Firmware, raw: RawRun, outputs: Sequence[Array]) -> RunRes
             counts.get(owner) if counts else None,
             estimates.get(owner),
             layer.output_bytes,
+            layer.kernel,
         )
         for owner, layer in enumerate(metadata.layers, first_layer)
     )

@@ -17,9 +17,10 @@ from tvm_tiny.relay_passes.plan_arena import (
     plan_arena,
 )
 from tvm_tiny.relay_passes.program import Layer, Port, Program, Tensor
+from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Kernel, TensorSpec
 
-KERNEL = Kernel("none", None)
+KERNEL = Candidate("tiny.none", "none", 0, lambda: Kernel("none", None))
 Edges = list[tuple[list[int], int]]
 
 

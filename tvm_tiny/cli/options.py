@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 STDOUT = "-"
+GOALS = ("speed", "balanced", "size")
 SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20}
 
 
@@ -57,6 +58,7 @@ class Source:
     sram: int | None
     flash: int | None
     name: str | None
+    optimize: str | None
 
     @property
     def is_artefact(self) -> bool:
@@ -73,6 +75,12 @@ _MODEL_OPTIONS = (
     ),
     click.option("--sram", type=Bytes(), help="Limit of the SRAM: bytes, or 256k, 1M."),
     click.option("--flash", type=Bytes(), help="Limit of the Flash: bytes, or 256k, 1M."),
+    click.option(
+        "--optimize",
+        type=click.Choice(GOALS),
+        help="Choose kernels: the fastest that fit (speed, the default), at most 1.3 times the "
+        "int8 weights and 40 KB of Flash (balanced), or the least Flash (size).",
+    ),
     click.option("--name", help="Prefix of all C names. Default: the name of the model's file."),
 )
 
@@ -88,9 +96,10 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
         sram: int | None,
         flash: int | None,
         name: str | None,
+        optimize: str | None,
         **others: Any,
     ) -> None:
-        command(Source(model, target, sram, flash, name), **others)
+        command(Source(model, target, sram, flash, name, optimize), **others)
 
     return functools.reduce(
         lambda function, option: option(function), _MODEL_OPTIONS[::-1], wrapped

@@ -24,7 +24,7 @@ def firmware_of(source: Source) -> Firmware:
 
 
 def _open(source: Source) -> Firmware:
-    for option in ("sram", "flash", "name"):
+    for option in ("sram", "flash", "name", "optimize"):
         if getattr(source, option) is not None:
             raise click.UsageError(f"--{option} cannot change firmware that is built already")
     with phase(f"opening {source.model}"):
@@ -52,7 +52,12 @@ def _compile(source: Source) -> Firmware:
 
         module = load(source.model)
     with phase(f"compiling for {target.name}"):
-        return build(module, target, name=source.name or default_name(source.model))
+        return build(
+            module,
+            target,
+            name=source.name or default_name(source.model),
+            optimize=source.optimize or "speed",
+        )
 
 
 def facts_of(firmware: Firmware) -> dict[str, Any]:

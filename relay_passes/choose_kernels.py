@@ -1,0 +1,152 @@
+"""Which kernel each layer takes: the fastest all together that Flash and SRAM have room for.
+
+Every layer starts with its fastest candidate. While the whole is too large, the change that costs
+the least instructions for a byte saved is made: of one layer, or of all that share a variant, whose
+functions go only with the last of them. Then single layers take back what there is room for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from tvm_tiny.errors import TargetError
+from tvm_tiny.relay_passes.plan_arena import live_intervals
+from tvm_tiny.relay_passes.program import Program
+from tvm_tiny.schedules import costs
+from tvm_tiny.schedules.candidates import Candidate
+
+GOALS = ("speed", "balanced", "size")
+# Balanced firmware: weights and code for so many times the int8 weights, and code beside them.
+BALANCED_WEIGHTS, BALANCED_CODE = 1.3, 40 << 10
+MARGIN_BYTES = 2048  # weights are counted, but code is estimated before it is compiled
+
+Choice = tuple[Candidate, ...]  # one for each layer
+Change = dict[int, Candidate]  # layers that take another
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What to optimise for, and bytes of Flash and arena that a target has; None is no limit."""
+
+    goal: str = "speed"
+    flash_bytes: int | None = None
+    arena_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse unknown goals."""
+        if self.goal not in GOALS:
+            raise TargetError(
+                f"unknown goal {self.goal!r}; known are {', '.join(GOALS)}", where="optimize"
+            )
+
+
+def choose_kernels(program: Program, limits: Limits) -> Program:
+    """The program with the kernels for a goal; the smallest where none fit."""
+    limit = _flash_limit(program, limits)
+    choice = tuple(layer.chosen for layer in program.layers)
+    if limit is None or _flash(choice) <= limit:
+        return program
+    choice = _faster(program, _smaller(program, choice, limit), limit)
+    return program.with_kernels(choice)
+
+
+def with_less_scratch(program: Program, arena_bytes: int) -> Program | None:
+    """A program to choose from anew: where too much is live, kernels of less scratch are left.
+
+    Too much is what exceeds `arena_bytes`, and the most of all. None if no such layer has less.
+    """
+    steps = range(len(program.layers))
+    live = live_intervals(program)
+    needed = [sum(i.size for i in live if i.first <= step <= i.last) for step in steps]
+    limit = min(arena_bytes, max(needed, default=0) - 1)
+    layers, is_less = [], False
+    for layer, bytes_live in zip(program.layers, needed, strict=True):
+        left = [c for c in layer.candidates if c.kernel is not None]
+        if bytes_live > limit:
+            less = [c for c in left if c.scratch_bytes < layer.chosen.scratch_bytes]
+            left, is_less = less or left, is_less or bool(less)
+        layers.append(replace(layer, chosen=left[0], candidates=tuple(left)))
+    if not is_less:
+        return None
+    return replace(program, layers=tuple(layers)).with_kernels([layer.chosen for layer in layers])
+
+
+def _flash_limit(program: Program, limits: Limits) -> int | None:
+    """Bytes that the estimate may reach."""
+    if limits.goal == "size":
+        return 0
+    bounds = [limits.flash_bytes] if limits.flash_bytes is not None else []
+    if limits.goal == "balanced":
+        weights = sum(layer.weights for layer in program.layers)
+        bounds.append(int(BALANCED_WEIGHTS * weights) + BALANCED_CODE)
+    return min(bounds) - MARGIN_BYTES if bounds else None
+
+
+def _smaller(program: Program, choice: Choice, limit: int) -> Choice:
+    """Change the choice until it fits, or nothing saves any more."""
+    while _flash(choice) > limit:
+        changed = [_changed(choice, change) for change in _changes(program, choice)]
+        offers = [_Offer.of(choice, other) for other in changed]
+        offers = [offer for offer in offers if offer.saved > 0]
+        if not offers:
+            break
+        # of equal prices the smallest change, which overshoots the least
+        choice = min(offers, key=lambda offer: (offer.slower / offer.saved, offer.saved)).choice
+    return choice
+
+
+def _faster(program: Program, choice: Choice, limit: int) -> Choice:
+    """Take back changes of single layers, the best for its bytes first, while there is room."""
+    room = max(limit - _flash(choice), 0)
+    while True:
+        changed = [_changed(choice, change) for change in _single_changes(program, choice)]
+        offers = [_Offer.of(choice, other) for other in changed]
+        offers = [offer for offer in offers if offer.slower < 0 and -offer.saved <= room]
+        if not offers:
+            return choice
+        best = min(offers, key=lambda offer: offer.slower / max(-offer.saved, 1))
+        choice, room = best.choice, room + best.saved
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """Another choice: instructions that it costs, and bytes of Flash that it saves."""
+
+    choice: Choice
+    slower: int
+    saved: int
+
+    @staticmethod
+    def of(old: Choice, new: Choice) -> _Offer:
+        return _Offer(new, _instructions(new) - _instructions(old), _flash(old) - _flash(new))
+
+
+def _changes(program: Program, choice: Choice) -> Iterator[Change]:
+    """Of one layer; of all that have an operator and a variant to another."""
+    together: dict[tuple[str, str, str], Change] = {}
+    for change in _single_changes(program, choice):
+        yield change
+        ((index, candidate),) = change.items()
+        key = (candidate.operator, choice[index].variant, candidate.variant)
+        together.setdefault(key, {})[index] = candidate
+    yield from (change for change in together.values() if len(change) > 1)
+
+
+def _single_changes(program: Program, choice: Choice) -> Iterator[Change]:
+    for index, (layer, chosen) in enumerate(zip(program.layers, choice, strict=True)):
+        for candidate in layer.candidates:
+            if candidate is not chosen and candidate.kernel is not None:
+                yield {index: candidate}
+
+
+def _changed(choice: Choice, change: Change) -> Choice:
+    return tuple(change.get(index, candidate) for index, candidate in enumerate(choice))
+
+
+def _flash(choice: Sequence[Candidate]) -> int:
+    return costs.flash_bytes(candidate.pieces for candidate in choice)
+
+
+def _instructions(choice: Sequence[Candidate]) -> int:
+    return sum(candidate.instructions for candidate in choice)

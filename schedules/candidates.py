@@ -1,0 +1,83 @@
+"""All kernels that can compute a call on a core, the fastest first, each made when asked for.
+
+How fast a variant is says the table of costs.py, for this call's work. A variant without a row is
+taken for twice as fast as the best of those behind it in the operator's own order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+
+from tvm import ir
+
+from tvm_tiny.schedules import costs
+from tvm_tiny.schedules.costs import Pieces, Work
+from tvm_tiny.schedules.dialect import OPERATORS, Kernel, arguments_of, attributes_of
+
+PORTABLE = "portable"
+GAIN_OF_ORDER = 0.5  # instructions of a variant without a row, for one of the best behind it
+SLOW = 20  # instructions for a multiply-accumulate or an output, more than any kernel needs
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A variant for a call; `instructions` are predicted, 0 where nothing is known of them."""
+
+    operator: str
+    variant: str
+    instructions: int
+    make: Callable[[], Kernel | None]
+
+    @cached_property
+    def kernel(self) -> Kernel | None:
+        """Its kernel; None if it can't do the call."""
+        return self.make()
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """What it brings into the Flash; nothing if it can't do the call."""
+        return costs.pieces_of(self.operator, self.variant, self.kernel) if self.kernel else {}
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Memory beside its tensors."""
+        return self.kernel.scratch.nbytes if self.kernel and self.kernel.scratch else 0
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether the table has a row for it; what has none is only put in order."""
+        return costs.table().row(self.operator, self.variant) is not None
+
+    def cycles(self, model: str) -> int | None:
+        """Estimated cycles by a core's cycle model; None where the table says nothing."""
+        row = costs.table().row(self.operator, self.variant)
+        each = row.cycles.get(model) if row else None
+        return None if each is None else round(self.instructions * each)
+
+
+def _predicted(operator: str, variant: str, work: Work, behind: Sequence[Candidate]) -> int:
+    """Instructions of a variant; `behind` are those that the operator's order puts after it."""
+    row = costs.table().row(operator, variant)
+    if row is not None:
+        return costs.instructions(row, work)
+    slowest = SLOW * round(work.units["macs"] + work.units["outputs"])
+    return round(GAIN_OF_ORDER * min((c.instructions for c in behind), default=slowest))
+
+
+def candidates(call: ir.Call, features: Collection[str] = ()) -> list[Candidate]:
+    """What a core with `features` may take for a call; the last resort can do all calls."""
+    operator, attrs, arguments = OPERATORS[call.op.name], attributes_of(call), arguments_of(call)
+    makers: dict[str, Callable[..., Kernel | None]] = {
+        v.name: v.kernel for v in operator.variants if v.features.issubset(features)
+    }
+    makers[PORTABLE] = operator.kernel
+    work = costs.work_of(call) if len(makers) > 1 else None
+    found: list[Candidate] = []
+    for variant, make in reversed(makers.items()):
+        predicted = _predicted(operator.name, variant, work, found) if work else 0
+        found.insert(
+            0, Candidate(operator.name, variant, predicted, partial(make, attrs, *arguments))
+        )
+    return sorted(found, key=lambda candidate: candidate.instructions)
