@@ -7,13 +7,20 @@ channels, every weight all pixels of the tile, and requantisation follows at onc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import helium_conv, packed_conv, pair_conv, requantization
+from tvm_tiny.schedules import (
+    helium_conv,
+    packed_conv,
+    pair_conv,
+    requantization,
+    winograd_conv,
+)
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -204,41 +211,37 @@ def _windowed(
     return conv2d
 
 
-def packed_kernel(
-    attrs: QConv2DAttributes,
-    data: TensorSpec,
-    weight: Array,
-    bias: Array,
-    multiplier: Array,
-    shift: Array,
-) -> Kernel | None:
-    """The kernel of packed_conv.py."""
-    taps = weight.reshape(len(weight), -1)
-    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
-    if is_wide:
-        return None
-    output = infer(attrs, data, weight)
-    return packed_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
+def bounded(make: Callable[..., Kernel | None]) -> Callable[..., Kernel | None]:
+    """A variant of layers whose sums stay below 2^30; `make` takes the output behind the input."""
+
+    def variant(
+        attrs: QConv2DAttributes,
+        data: TensorSpec,
+        weight: Array,
+        bias: Array,
+        multiplier: Array,
+        shift: Array,
+    ) -> Kernel | None:
+        taps = weight.reshape(len(weight), -1)
+        bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+        output = infer(attrs, data, weight)
+        return None if is_wide else make(attrs, data, output, weight, bias, multiplier, shift)
+
+    return variant
+
+
+packed_kernel = bounded(packed_conv.kernel)
 
 
 def pair_kernel(
-    attrs: QConv2DAttributes,
-    data: TensorSpec,
-    weight: Array,
-    bias: Array,
-    multiplier: Array,
-    shift: Array,
+    attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array
 ) -> Kernel | None:
     """The kernel of pair_conv.py, for layers of one pixel only where packing is impossible."""
-    taps = weight.reshape(len(weight), -1)
-    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
     output = infer(attrs, data, weight)
-    if is_wide:
-        return None
     is_pixel = output.shape[1] * output.shape[2] == 1
-    if is_pixel and packed_kernel(attrs, data, weight, bias, multiplier, shift) is not None:
+    if is_pixel and packed_kernel(attrs, data, weight, *rest) is not None:
         return None
-    return pair_conv.kernel(attrs, data, output, weight, bias, multiplier, shift)
+    return bounded(pair_conv.kernel)(attrs, data, weight, *rest)
 
 
 def helium_kernel(
@@ -269,6 +272,7 @@ QCONV2D = define(
         macs,
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
+            Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.kernel)),
             Variant("pairs", frozenset({"dsp"}), pair_kernel),
             Variant("packed", frozenset({"dsp"}), packed_kernel),
         ),

@@ -28,7 +28,7 @@ from tvm_tiny.schedules.dialect import Array
 from tvm_tiny.schedules.requantization import RequantizeAttributes
 
 LARGEST_SHIFT = 22  # the zero point, a half and a product below 2^30 fit a word
-LARGEST_WEIGHT = 1 << 15  # of 16-bit lanes
+LANE = 1 << 15  # 16-bit lanes hold [-LANE, LANE)
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Layer:
     """What a form is chosen from: weights (channels, taps) and requantisation of each channel.
 
     `bias` has the zero point folded in, `reach` is the largest magnitude of each sum with its bias,
-    in the bias's units.
+    in the bias's units. Weights of transformed kernels are larger by 2^weight_bits already.
     """
 
     attrs: RequantizeAttributes
@@ -45,6 +45,18 @@ class Layer:
     reach: Array
     multiplier: Array
     shift: Array  # to the right
+    weight_bits: int = 0
+
+    def lanes(self, scale: Array) -> Array:
+        """Weights of which sums are larger by 2^scale, or by 2^weight_bits if that is more."""
+        left = np.clip(scale - self.weight_bits, 0, LARGEST_SHIFT)
+        return self.weight.astype(np.int64) << left[:, None]
+
+    def fits(self, scale: Array) -> Array:
+        """Of each channel, whether such weights are 16-bit lanes."""
+        lanes = self.lanes(scale)
+        low, high = lanes.min(axis=1, initial=0), lanes.max(axis=1, initial=0)
+        return (low >= -LANE) & (high < LANE)
 
 
 def layer_of(
@@ -182,10 +194,7 @@ def _floored(layer: Layer, common: int) -> Floored | None:
     lost = np.maximum(1 + right - common, 0)
     own = common - right + lost  # k
     scale = own + 1 + left
-    largest = np.abs(layer.weight.astype(np.int64)).max(axis=1, initial=0)
-    # -2^15 fits a lane, 2^15 does not; the weight -128 is the only one that reaches it
-    fits = (largest << np.minimum(scale, 30)) < LARGEST_WEIGHT + (layer.weight.max(axis=1) < 128)
-    fits &= (layer.reach.astype(object) << scale) < (1 << 31)
+    fits = layer.fits(scale) & ((layer.reach.astype(object) << scale) < (1 << 31))
     if np.any(lost > 31) or not np.all(fits):
         return None
     rounded = (layer.multiplier.astype(np.int64) + (np.int64(1) << lost >> 1)) >> lost

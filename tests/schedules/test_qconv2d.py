@@ -76,6 +76,18 @@ def scaled_call(real: float, *, channels: int = 5, pointwise: bool = True) -> An
     return call_of(QCONV2D, attrs, TensorSpec((1, 3, 3, 3), "int8"), *numbers)
 
 
+def power_of_two_call(weight: int) -> Any:
+    """Return a convolution whose channels' shifts differ by seven bits, behind a ReLU."""
+    attrs = QConv2DAttributes(
+        -128, -128, -128, 127, strides=(1, 1), padding=(0,) * 4, dilation=(1, 1)
+    )
+    numbers = numerics.quantize_multiplier(np.array([0.7, 0.7 / 128]))
+    weights = np.full((2, 1, 1, 4), weight, np.int8)
+    weights[:, :, :, 1:] //= -3  # not all of them: sums stay small
+    bias = np.array([-1000, -1000], np.int32)
+    return call_of(QCONV2D, attrs, TensorSpec((1, 3, 3, 4), "int8"), weights, bias, *numbers)
+
+
 SUITE = Suite(
     models={
         **{name: partial(one.conv2d, (2, 9, 8, 3), 5, window) for name, window in WINDOWS.items()},
@@ -115,6 +127,10 @@ SUITE = Suite(
         **{f"random {seed}": partial(conv_call, seed) for seed in range(40)},
         **{f"wide {seed}": partial(wide_conv_call, seed) for seed in range(12)},
         **{f"coarse {seed}": partial(coarse_call, seed) for seed in (0, 1, 4, 5, 7, 8)},
+        **{
+            f"weights scaled to {weight} << 9": partial(power_of_two_call, weight)
+            for weight in (64, -64, 63)
+        },
         "scale above one": partial(scaled_call, 1.7),
         "scale above one, padded": partial(scaled_call, 30.0, pointwise=False),
         "scale near one": partial(scaled_call, 0.999),

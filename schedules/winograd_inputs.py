@@ -1,0 +1,134 @@
+"""B^T d B of Winograd's F(2x2, 3x3): 4 x 4 inputs of a tile, two channels at a time, to 16 words.
+
+Along each axis d0 - d2, d1 + d2, d2 - d1, d3 - d1: two additions of int8 values, at most 512 either
+way. Columns first, from words of four bytes into a buffer on the stack; it is popped row by row,
+each row shared by all tiles that lie side by side.
+"""
+
+from __future__ import annotations
+
+from tvm_tiny.schedules.microkernel import MicroKernel, Registers
+from tvm_tiny.schedules.planes import add
+
+ROW_ORDER = (1, 2, 0, 3)  # of the positions of a column: tiles add them up in this order
+SIZE, POSITIONS = 4, 16
+LARGEST_TILES = 4
+
+
+def columns_of(tiles: int) -> int:
+    """Columns of the image that tiles side by side cover."""
+    return 2 * tiles + 2
+
+
+def inputs_microkernel(tiles: int) -> MicroKernel:
+    """Transformed inputs of `tiles` tiles; the same code for layers of any depth."""
+    return MicroKernel(
+        f"winograd_inputs_{tiles}tiles",
+        "const int32_t *gathered, int32_t *words, int32_t quads",
+        f"Inputs of {tiles} tiles side by side for Winograd's F(2x2, 3x3), as pairs of halves.",
+        _Inputs(tiles).assembly(),
+        (f"tiny_winograd_inputs(gathered, words, quads, {tiles});",),
+    )
+
+
+class _Inputs:
+    def __init__(self, tiles: int) -> None:
+        self.tiles, self.columns = tiles, columns_of(tiles)
+        free = [f"r{number}" for number in range(2, 13)]
+        self.registers = Registers(
+            # columns: two neighbours of rows 1, 2, and 0 or 3
+            gathered="r0",
+            middle0="r2",
+            middle1="r3",
+            below0="r4",
+            below1="r5",
+            outer0="r6",
+            outer1="r7",
+            # rows
+            words="r0",
+            one="r1",
+            other="r2",
+            rows="lr",
+            **{f"in{column}": free[1 + column] for column in range(self.columns)},
+        )
+
+    @property
+    def buffer_bytes(self) -> int:
+        """Rows of even and odd channels in turn."""
+        return 2 * SIZE * self.columns * 4
+
+    def assembly(self) -> tuple[str, ...]:
+        quad_bytes = SIZE * self.columns * 4
+        word_bytes = 2 * POSITIONS * self.tiles * 4
+        body = [
+            # on the stack: where the inputs end, what is read and written next
+            "push {r4-r11, lr}",
+            f"movw r3, #{quad_bytes}",
+            "mla r2, r2, r3, gathered",
+            "push {r0, r1, r2}",
+            "0:",
+            f"sub sp, #{self.buffer_bytes}",
+            *self._columns(0),
+            *self._columns(1),
+            *add("gathered", quad_bytes),
+            f"str gathered, [sp, #{self.buffer_bytes}]",
+            f"ldr words, [sp, #{self.buffer_bytes + 4}]",
+            f"mov rows, #{SIZE}",
+            "1:",
+            *self._row(0),
+            *self._row(POSITIONS * self.tiles * 4),
+            f"add words, #{4 * self.tiles}",
+            "subs rows, #1",
+            "bne 1b",
+            *add("words", word_bytes - SIZE * 4 * self.tiles),
+            "str words, [sp, #4]",
+            "ldr r1, [sp, #8]",
+            "ldr gathered, [sp]",
+            "cmp gathered, r1",
+            "bne 0b",
+            "add sp, #12",
+            "pop {r4-r11, pc}",
+        ]
+        return self.registers.wrap(body)
+
+    def _columns(self, half: int) -> list[str]:
+        """Even (0) or odd (1) bytes of all columns, two columns at a time."""
+        rotated = ", ror #8" if half else ""
+        lines = []
+        for column in range(0, self.columns, 2):
+
+            def load(name: str, row: int, column: int = column) -> list[str]:
+                at = 4 * (row * self.columns + column)
+                expand = [f"sxtb16 {name}{i}, {name}{i}{rotated}" for i in (0, 1)]
+                return [f"ldrd {name}0, {name}1, [gathered, #{at}]", *expand]
+
+            def store(name: str, row: int, column: int = column) -> str:
+                at = 4 * ((2 * ROW_ORDER.index(row) + half) * self.columns + column)
+                return f"strd {name}0, {name}1, [sp, #{at}]"
+
+            lines += [*load("middle", 1), *load("below", 2), *load("outer", 0)]
+            lines += [f"ssub16 outer{i}, outer{i}, below{i}" for i in (0, 1)]
+            lines += [store("outer", 0), *load("outer", 3)]
+            lines += [f"ssub16 outer{i}, outer{i}, middle{i}" for i in (0, 1)]
+            lines += [store("outer", 3)]
+            lines += [f"sadd16 outer{i}, middle{i}, below{i}" for i in (0, 1)]
+            lines += [store("outer", 1)]
+            lines += [f"ssub16 middle{i}, below{i}, middle{i}" for i in (0, 1)]
+            lines += [store("middle", 2)]
+        return lines
+
+    def _row(self, offset: int) -> list[str]:
+        """A row of the buffer to the positions of the same row, four words for each tile."""
+        lines = [f"ldmia sp!, {{{', '.join(f'in{c}' for c in range(self.columns))}}}"]
+        for position, operation in enumerate(("ssub16", "sadd16", "ssub16", "ssub16")):
+            first, second = ((0, 2), (1, 2), (2, 1), (3, 1))[position]
+            for tile in range(0, self.tiles, 2):
+                at = offset + 4 * self.tiles * SIZE * position + 4 * tile
+                names = ("one", "other")[: self.tiles - tile]
+                lines += [
+                    f"{operation} {name}, in{2 * t + first}, in{2 * t + second}"
+                    for t, name in enumerate(names, tile)
+                ]
+                store = "strd" if len(names) == 2 else "str"
+                lines += [f"{store} {', '.join(names)}, [words, #{at}]"]
+        return lines

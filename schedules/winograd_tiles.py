@@ -1,0 +1,230 @@
+"""Products and outputs of Winograd's F(2x2, 3x3): up to four tiles x two output channels.
+
+A column of four positions is summed in the order 1, 2, 0, 3 of its rows. The sums m1 and m2 become
+m1 + m2, on which the products of row 0 are added, and m1 - m2, on which those of row 3 are: the two
+outputs of a column take no addition of their own. What is left, the same along the other axis,
+waits on the stack until all four columns are there. Sums wrap around freely on the way: outputs fit
+a word, and that is enough.
+"""
+
+from __future__ import annotations
+
+from tvm_tiny.schedules.microkernel import MicroKernel, Registers
+from tvm_tiny.schedules.planes import add
+from tvm_tiny.schedules.scaling import Scaling
+from tvm_tiny.schedules.winograd_inputs import POSITIONS, SIZE
+
+CHANNELS = 2
+UNROLLED_PAIRS = 16  # more are a loop of so many
+SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
+SPARE = ("x0", "x1", "w0", "w1")  # operands, dead between positions
+
+
+def tiles_microkernel(
+    pairs: int, tiles: int, channels: int, pitch: int, scaling: Scaling, halvings: int
+) -> MicroKernel:
+    """2 x 2 outputs of each tile, rows of outputs `pitch` bytes apart."""
+    plain = (
+        f"tiny_winograd_tiles(words, stream, y, {tiles}, {pairs}, {channels}, {pitch}, "
+        f"{halvings}, {scaling.shift}, {scaling.plain});",
+    )
+    return MicroKernel(
+        f"winograd_{tiles}tiles_{pairs}pairs_{channels}ch_by{pitch}_{scaling.name}"
+        f"{'_halved' * halvings}",
+        "const int32_t *words, const int32_t *stream, int8_t *y",
+        f"2 x 2 outputs of {tiles} tiles x {channels} channels from {pairs} pairs each.",
+        _Tiles(pairs, tiles, channels, pitch, scaling, halvings).assembly(),
+        plain,
+    )
+
+
+class _Tiles:
+    def __init__(
+        self, pairs: int, tiles: int, channels: int, pitch: int, scaling: Scaling, halvings: int
+    ) -> None:
+        self.pairs, self.tiles, self.channels, self.pitch = pairs, tiles, channels, pitch
+        self.scaling, self.halvings = scaling, halvings
+        self.sums = [_sum(t, c) for c in range(CHANNELS) for t in range(tiles)]
+        self.frame = _Frame(len(self.sums))
+        outputs = [f"column{j}_{t}" for j in range(SIZE) for t in range(2)]
+        self.registers = Registers(
+            words="r0",
+            stream="r1",
+            x0="r2",
+            x1="r3",
+            w0="r12",
+            w1="lr",
+            **dict(zip(self.sums, SUM_REGISTERS, strict=False)),
+            # when all columns are summed
+            y="r0",
+            multiplier="r2",
+            offset="r3",
+            shift="r12",
+            spare="lr",
+            **dict(zip(outputs, SUM_REGISTERS, strict=True)),
+        )
+
+    def assembly(self) -> tuple[str, ...]:
+        frame, stream_bytes = self.frame, self._stream_bytes()
+        body = [
+            "push {r4-r11, lr}",
+            f"sub sp, #{frame.size}",
+            f"strd r0, r2, [sp, #{frame.words}]",
+            "mov r3, stream",
+            *add("r3", stream_bytes * self.channels // CHANNELS),
+            f"str r3, [sp, #{frame.stream_end}]",
+            "0:",
+            f"add x0, sp, #{frame.columns}",
+            f"str x0, [sp, #{frame.column}]",
+            "1:",
+            *self._column(),
+            "bne 1b",
+            *self._outputs(),
+            f"ldr x0, [sp, #{frame.stream_end}]",
+            f"ldr words, [sp, #{frame.words}]",
+            "cmp stream, x0",
+            "bne 0b",
+            f"add sp, #{frame.size}",
+            "pop {r4-r11, pc}",
+        ]
+        return self.registers.wrap(body)
+
+    def _stream_bytes(self) -> int:
+        words = SIZE * (1 + SIZE * self.pairs) + len(self.scaling.columns)
+        return 4 * CHANNELS * words
+
+    # a column
+
+    def _column(self) -> list[str]:
+        frame, sums = self.frame, f"{{{', '.join(self.sums)}}}"
+        return [
+            *self._position("initial"),
+            f"stmia sp, {sums}",
+            *self._position("zero"),
+            *self._sums_and_differences(),
+            *self._position("continued"),
+            f"ldr x0, [sp, #{frame.column}]",
+            f"stmia x0!, {sums}",
+            f"str x0, [sp, #{frame.column}]",
+            f"ldmia sp, {sums}",
+            *self._position("continued"),
+            f"ldr x0, [sp, #{frame.column}]",
+            f"stmia x0!, {sums}",
+            f"str x0, [sp, #{frame.column}]",
+            f"add x1, sp, #{frame.size}",
+            "cmp x0, x1",
+        ]
+
+    def _position(self, start: str) -> list[str]:
+        """Products of all pairs; sums start as the stream says, at zero, or where they are."""
+        step = POSITIONS * self.tiles * 4
+        straight = self.pairs if self.pairs <= UNROLLED_PAIRS else self.pairs % UNROLLED_PAIRS
+        lines = self._start(start, is_apart=straight == 0)
+        for pair in range(straight):
+            lines += self._pair(step, start if pair == 0 else "continued")
+        looped = self.pairs - straight
+        body = [line for _ in range(UNROLLED_PAIRS) for line in self._pair(step, "continued")]
+        if looped == UNROLLED_PAIRS:
+            lines += body
+        elif looped:
+            end = f"[sp, #{self.frame.end}]"
+            lines += ["mov x0, words", *add("x0", looped * step), f"str x0, {end}", "2:", *body]
+            lines += [f"ldr x0, {end}", "cmp words, x0", "bne 2b"]
+        return lines + add("words", 4 * self.tiles - self.pairs * step)
+
+    def _start(self, start: str, is_apart: bool) -> list[str]:
+        lines = []
+        last = min(self.tiles, 2) - 1  # the tile that the first pair comes to last
+        if start == "initial":
+            lines += [f"ldrd {_sum(last, 0)}, {_sum(last, 1)}, [stream], #8"]
+            others = [t for t in range(self.tiles) if t != last] if is_apart else []
+            lines += [f"mov {_sum(t, c)}, {_sum(last, c)}" for t in others for c in range(CHANNELS)]
+        elif start == "zero" and is_apart:
+            lines += [f"mov {total}, #0" for total in self.sums]
+        return lines
+
+    def _pair(self, step: int, start: str) -> list[str]:
+        lines = ["ldrd w0, w1, [stream], #8"]
+        last = min(self.tiles, 2) - 1
+        for tile in (2, 0) if self.tiles > 2 else (0,):
+            count = min(2, self.tiles - tile)
+            at = "[words, #8]" if tile else f"[words], #{step}"
+            lines += [f"ldrd x0, x1, {at}" if count == 2 else f"ldr x0, {at}"]
+            for i in range(count):
+                for c in range(CHANNELS):
+                    total = _sum(tile + i, c)
+                    before = _sum(last, c) if start == "initial" else total
+                    if start == "zero":
+                        lines += [f"smuad {total}, x{i}, w{c}"]
+                    else:
+                        lines += [f"smlad {total}, x{i}, w{c}, {before}"]
+        return lines
+
+    def _sums_and_differences(self) -> list[str]:
+        """m1 lies at the stack's top, m2 in the sums: m1 - m2 goes there, m1 + m2 stays."""
+        lines, at = [], 0
+        while at < len(self.sums):
+            four = at == 0 and len(self.sums) >= len(SPARE)
+            names = SPARE if four else SPARE[:2]
+            load, store = ("ldmia", "stmia") if four else ("ldrd", "strd")
+            place = f"sp, {{{', '.join(names)}}}" if four else f"x0, x1, [sp, #{4 * at}]"
+            lines += [f"{load} {place}"]
+            for total, name in zip(self.sums[at:], names, strict=False):
+                lines += [f"add {total}, {total}, {name}", f"rsb {name}, {total}, {name}, lsl #1"]
+            lines += [f"{store} {place}"]
+            at += len(names)
+        return lines
+
+    # outputs
+
+    def _outputs(self) -> list[str]:
+        parameters = ["multiplier", "offset", "shift"][: len(self.scaling.columns)]
+        lines = []
+        for channel in range(CHANNELS):
+            lines += [f"ldr y, [sp, #{self.frame.y}]"]
+            lines += [f"ldmia stream!, {{{', '.join(parameters)}}}"]
+            for row in range(2):
+                for tile in range(0, self.tiles, 2):
+                    lines += self._outputs_of(channel, row, tile)
+                lines += add("y", self.pitch) if row == 0 else []
+        return [*lines, *add("y", CHANNELS - self.pitch), f"str y, [sp, #{self.frame.y}]"]
+
+    def _outputs_of(self, channel: int, row: int, tile: int) -> list[str]:
+        """Two outputs of each of two tiles, or of the last."""
+        count = min(2, self.tiles - tile)
+        lines = []
+        for j in range(SIZE):
+            word = (2 * j + row) * len(self.sums) + channel * self.tiles + tile
+            names = ", ".join(f"column{j}_{t}" for t in range(count))
+            load = "ldrd" if count == 2 else "ldr"
+            lines += [f"{load} {names}, [sp, #{self.frame.columns + 4 * word}]"]
+        for t in range(count):
+            left, right, middle, last = (f"column{j}_{t}" for j in range(SIZE))
+            lines += [
+                f"add {left}, {left}, {right}",
+                f"sub {right}, {right}, {middle}",
+                f"add {left}, {left}, {middle}",
+                f"add {right}, {right}, {last}",
+            ]
+            for side, total in enumerate((left, right)):
+                at = (2 * (tile + t) + side) * self.channels + channel
+                lines += [f"asr {total}, {total}, #{self.halvings}"] if self.halvings else []
+                lines += [*self.scaling.assembly(total), f"strb {total}, [y, #{at}]"]
+        return lines
+
+
+def _sum(tile: int, channel: int) -> str:
+    return f"sum{tile}{'ab'[channel]}"
+
+
+class _Frame:
+    """Offsets on the stack. What waits for its column's second half lies at the top."""
+
+    def __init__(self, sums: int) -> None:
+        self.column = 4 * sums  # where the next sums of a column go
+        self.end = self.column + 4  # of a loop over pairs
+        self.words = self.end + 4
+        self.y = self.words + 4
+        self.stream_end = self.y + 4
+        self.columns = self.stream_end + 4
+        self.size = self.columns + 2 * SIZE * 4 * sums

@@ -1,0 +1,161 @@
+#include "tvm_tiny_winograd.h"
+
+#include "tvm_tiny.h"
+#include "tvm_tiny_dsp.h"
+
+static void gather_pixel(const int8_t *pixel, int32_t channels, int32_t *to, int32_t step) {
+  for (; channels >= 16; channels -= 16) {
+    to[0] = (int32_t)tiny_load_word(pixel);
+    to[step] = (int32_t)tiny_load_word(pixel + 4);
+    to[2 * step] = (int32_t)tiny_load_word(pixel + 8);
+    to[3 * step] = (int32_t)tiny_load_word(pixel + 12);
+    pixel += 16;
+    to += 4 * step;
+  }
+  for (; channels > 0; channels -= 4) {
+    *to = (int32_t)tiny_load_word(pixel);
+    pixel += 4;
+    to += step;
+  }
+}
+
+static void fill_pixel(int32_t word, int32_t channels, int32_t *to, int32_t step) {
+  for (; channels > 0; channels -= 4) {
+    *to = word;
+    to += step;
+  }
+}
+
+void tiny_winograd_gather(const int8_t *image, const int32_t *table, int32_t row, int32_t column,
+                          int32_t *gathered) {
+  const int32_t height = table[TINY_WINOGRAD_HEIGHT];
+  const int32_t width = table[TINY_WINOGRAD_WIDTH];
+  const int32_t channels = table[TINY_WINOGRAD_CHANNELS];
+  const int32_t columns = table[TINY_WINOGRAD_COLUMNS];
+  const uint32_t fill = ((uint32_t)table[TINY_WINOGRAD_ZERO_POINT] & 0xffu) * 0x01010101u;
+  const int32_t step = TINY_WINOGRAD_SIZE * columns;
+  for (int32_t y = row; y < row + TINY_WINOGRAD_SIZE; ++y) {
+    const int is_row = y >= 0 && y < height;
+    const int32_t first = is_row ? y * width : 0;
+    for (int32_t x = column; x < column + columns; ++x) {
+      if (is_row && x >= 0 && x < width) {
+        gather_pixel(image + (first + x) * channels, channels, gathered, step);
+      } else {
+        fill_pixel((int32_t)fill, channels, gathered, step);
+      }
+      ++gathered;
+    }
+  }
+}
+
+#if !TINY_HAS_DSP
+
+static int32_t add_halves(int32_t a, int32_t b) {
+  return tiny_halves(tiny_low(a) + tiny_low(b), tiny_high(a) + tiny_high(b));
+}
+
+static int32_t subtract_halves(int32_t a, int32_t b) {
+  return tiny_halves(tiny_low(a) - tiny_low(b), tiny_high(a) - tiny_high(b));
+}
+
+/* d0 - d2, d1 + d2, d2 - d1, d3 - d1 */
+static int32_t combined(const int32_t *d, int32_t step, int32_t position) {
+  switch (position) {
+    case 0:
+      return subtract_halves(d[0], d[2 * step]);
+    case 1:
+      return add_halves(d[step], d[2 * step]);
+    case 2:
+      return subtract_halves(d[2 * step], d[step]);
+    default:
+      return subtract_halves(d[3 * step], d[step]);
+  }
+}
+
+/* In which order the rows of a column's positions lie. */
+static const int8_t ROW_ORDER[TINY_WINOGRAD_SIZE] = {1, 2, 0, 3};
+
+/* One pair of channels of one tile: 4 x 4 words, rows `columns` words apart, read as halves. */
+static void transform(const int32_t *halves, int32_t columns, int32_t *to, int32_t tiles) {
+  int32_t vertical[TINY_WINOGRAD_SIZE][TINY_WINOGRAD_SIZE];
+  for (int32_t i = 0; i < TINY_WINOGRAD_SIZE; ++i) {
+    for (int32_t x = 0; x < TINY_WINOGRAD_SIZE; ++x) {
+      vertical[i][x] = combined(halves + x, columns, ROW_ORDER[i]);
+    }
+  }
+  for (int32_t j = 0; j < TINY_WINOGRAD_SIZE; ++j) {
+    for (int32_t i = 0; i < TINY_WINOGRAD_SIZE; ++i) {
+      to[(j * TINY_WINOGRAD_SIZE + i) * tiles] = combined(vertical[i], 1, j);
+    }
+  }
+}
+
+void tiny_winograd_inputs(const int32_t *gathered, int32_t *words, int32_t quads, int32_t tiles) {
+  enum { LARGEST_TILES = 4, LARGEST = TINY_WINOGRAD_SIZE * (2 * LARGEST_TILES + 2) };
+  const int32_t columns = 2 * tiles + 2;
+  for (int32_t quad = 0; quad < quads; ++quad) {
+    /* all of it is read before anything is written */
+    int32_t even[LARGEST], odd[LARGEST];
+    for (int32_t k = 0; k < TINY_WINOGRAD_SIZE * columns; ++k) {
+      even[k] = tiny_even_bytes((uint32_t)gathered[k]);
+      odd[k] = tiny_odd_bytes((uint32_t)gathered[k]);
+    }
+    for (int32_t tile = 0; tile < tiles; ++tile) {
+      transform(even + 2 * tile, columns, words + tile, tiles);
+      transform(odd + 2 * tile, columns, words + TINY_WINOGRAD_POSITIONS * tiles + tile, tiles);
+    }
+    gathered += TINY_WINOGRAD_SIZE * columns;
+    words += 2 * TINY_WINOGRAD_POSITIONS * tiles;
+  }
+}
+
+static int32_t plus(int32_t a, int32_t b) { return (int32_t)((uint32_t)a + (uint32_t)b); }
+
+static int32_t minus(int32_t a, int32_t b) { return (int32_t)((uint32_t)a - (uint32_t)b); }
+
+/* The outputs of a tile for one channel, row by row, before they are scaled. */
+static void tile_sums(const int32_t *words, const int32_t *stream, int32_t tiles, int32_t pairs,
+                      int32_t sums[4]) {
+  int32_t upper[TINY_WINOGRAD_SIZE], lower[TINY_WINOGRAD_SIZE];
+  for (int32_t j = 0; j < TINY_WINOGRAD_SIZE; ++j) {
+    int32_t m[TINY_WINOGRAD_SIZE] = {*stream, 0, 0, 0};
+    stream += 2;
+    for (int32_t i = 0; i < TINY_WINOGRAD_SIZE; ++i) {
+      const int32_t *at = words + (j * TINY_WINOGRAD_SIZE + i) * tiles;
+      for (int32_t k = 0; k < pairs; ++k) {
+        m[i] = tiny_dual_mac(at[k * TINY_WINOGRAD_POSITIONS * tiles], *stream, m[i]);
+        stream += 2;
+      }
+    }
+    upper[j] = plus(plus(m[0], m[1]), m[2]);
+    lower[j] = plus(minus(m[0], m[1]), m[3]);
+  }
+  sums[0] = plus(plus(upper[0], upper[1]), upper[2]);
+  sums[1] = plus(minus(upper[1], upper[2]), upper[3]);
+  sums[2] = plus(plus(lower[0], lower[1]), lower[2]);
+  sums[3] = plus(minus(lower[1], lower[2]), lower[3]);
+}
+
+void tiny_winograd_tiles(const int32_t *words, const int32_t *stream, int8_t *y, int32_t tiles,
+                         int32_t pairs, int32_t channels, int32_t pitch, int32_t halvings,
+                         int32_t shift, tiny_scaling *scale) {
+  const int32_t columns = shift > 0 ? 2 : 3;
+  const int32_t length = 2 * TINY_WINOGRAD_SIZE * (1 + TINY_WINOGRAD_SIZE * pairs);
+  for (int32_t c = 0; c < channels; ++c) {
+    const int32_t *scaling = stream + length + c % 2 * columns;
+    const int32_t own = shift > 0 ? shift : scaling[2];
+    for (int32_t tile = 0; tile < tiles; ++tile) {
+      int32_t sums[4];
+      tile_sums(words + tile, stream + c % 2, tiles, pairs, sums);
+      for (int32_t k = 0; k < 4; ++k) {
+        const int32_t value = scale(sums[k] >> halvings, scaling[0], scaling[1], own);
+        y[k / 2 * pitch + (2 * tile + k % 2) * channels + c] = (int8_t)tiny_saturate_int8(value);
+      }
+    }
+    if (c % 2 == 1) {
+      stream += length + 2 * columns;
+    }
+  }
+}
+
+#endif

@@ -1,0 +1,41 @@
+/* Winograd's F(2x2, 3x3): what layers share, and the plain C of functions made for them. */
+#ifndef TVM_TINY_WINOGRAD_H
+#define TVM_TINY_WINOGRAD_H
+
+#include <stdint.h>
+
+#include "tvm_tiny_pairs.h"
+
+enum { TINY_WINOGRAD_SIZE = 4, TINY_WINOGRAD_POSITIONS = 16 };
+
+/* Fields of a table of an image: what tiles are read from. */
+enum {
+  TINY_WINOGRAD_HEIGHT,
+  TINY_WINOGRAD_WIDTH,
+  TINY_WINOGRAD_CHANNELS, /* a multiple of four */
+  TINY_WINOGRAD_COLUMNS,  /* that tiles which lie side by side cover */
+  TINY_WINOGRAD_ZERO_POINT
+};
+
+/* Four rows of an image from (row, column) on, as words of four channels each: (channels / 4, 4,
+ * columns). What lies outside of the image is the zero point.
+ */
+void tiny_winograd_gather(const int8_t *image, const int32_t *table, int32_t row, int32_t column,
+                          int32_t *gathered);
+
+/* For machines without DSP instructions, B^T d B of each of `tiles` tiles side by side, in words of
+ * two halves: (channels / 2, 16 positions, tiles), positions column by column, rows of each in the
+ * order 1, 2, 0, 3. `gathered` may be the end of `words`.
+ */
+void tiny_winograd_inputs(const int32_t *gathered, int32_t *words, int32_t quads, int32_t tiles);
+
+/* 2 x 2 outputs of each of `tiles` tiles for all `channels`, rows of outputs `pitch` bytes apart.
+ * For two channels at a time, `stream` holds for each of four columns their initial sums and the
+ * words of its four positions, then the parameters of `scale`. `halvings` brings sums down to what
+ * `scale` is for.
+ */
+void tiny_winograd_tiles(const int32_t *words, const int32_t *stream, int8_t *y, int32_t tiles,
+                         int32_t pairs, int32_t channels, int32_t pitch, int32_t halvings,
+                         int32_t shift, tiny_scaling *scale);
+
+#endif /* TVM_TINY_WINOGRAD_H */
