@@ -194,6 +194,16 @@ def test_a_truncated_archive_is_one_message(artefact: Path, tmp_path: Path) -> N
     assert tiny("run", artefact, "--input", path).exit_code == 1
 
 
+@pytest.mark.parametrize(("goal", "kernel"), [("speed", "pairs"), ("size", "portable")])
+def test_goals_choose_kernels(goal: str, kernel: str, models: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "conv"
+    target = ("--target", "cortex-m4", "--optimize", goal)
+    done("build", models / "conv.tflite", *target, "-o", folder)
+    (layer,) = json.loads((folder / "metadata.json").read_text())["layers"]
+    assert layer["kernel"] == kernel
+    assert layer["cost"]["flash_bytes"] > 0
+
+
 # --- help and lists
 
 

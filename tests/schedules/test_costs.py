@@ -12,7 +12,7 @@ from tvm_tiny.schedules import costs
 from tvm_tiny.schedules.candidates import candidates
 from tvm_tiny.targets.target import resolve
 
-TOLERANCE = 0.15
+TARGETS = {"mps2-an386": 0.15, "mps3-an547": 0.25}  # and how far off predictions may be
 CLOSE = 0.9  # kernels whose counts are closer may stand in either order
 BYTES_OF_CODE = 0.15
 LAYERS = (
@@ -36,48 +36,47 @@ LAYERS = (
 )
 
 
-@pytest.fixture(scope="module")
-def rows() -> dict[str, list[Measured]]:
-    """Return what every variant of every layer needs on a core with DSP instructions."""
-    target = resolve("mps2-an386")
+@pytest.fixture(scope="module", params=TARGETS)
+def rows(request: pytest.FixtureRequest) -> tuple[str, dict[str, list[Measured]]]:
+    """Return a target, and what every variant of every layer needs there."""
+    target = resolve(request.param)
     kernels = {name: able(name, target.core.features) for name in LAYERS}
     jobs = [(name, *job) for name, row in kernels.items() for job in row.values()]
     measured, _ = measure(jobs, target)
-    return {name: [row for row in measured if row.name == name] for name in LAYERS}
+    return target.name, {name: [row for row in measured if row.name == name] for name in LAYERS}
 
 
 @pytest.mark.qemu
 @pytest.mark.parametrize("name", LAYERS)
-def test_predictions_are_close(name: str, rows: dict[str, list[Measured]]) -> None:
-    for row in rows[name]:
+def test_predictions_are_close(name: str, rows: tuple[str, dict[str, list[Measured]]]) -> None:
+    target, measured = rows
+    for row in measured[name]:
         error = row.candidate.instructions / (row.result.instructions or 1) - 1
-        assert abs(error) <= TOLERANCE, f"{row.candidate.variant}: {error:+.1%}"
+        assert abs(error) <= TARGETS[target], f"{row.candidate.variant}: {error:+.1%}"
 
 
 @pytest.mark.qemu
 @pytest.mark.parametrize("name", LAYERS)
-def test_the_order_of_variants_is_right(name: str, rows: dict[str, list[Measured]]) -> None:
-    ordered = sorted(rows[name], key=lambda row: row.candidate.instructions)
+def test_the_order_of_variants_is_right(
+    name: str, rows: tuple[str, dict[str, list[Measured]]]
+) -> None:
+    ordered = sorted(rows[1][name], key=lambda row: row.candidate.instructions)
     counts = [row.result.instructions or 0 for row in ordered]
     assert all(first * CLOSE <= second for first, second in pairwise(counts))
 
 
 @pytest.mark.qemu
-def test_flash_is_close(rows: dict[str, list[Measured]]) -> None:
-    """Weights are counted exactly; code is estimated, in all and for each variant."""
+@pytest.mark.parametrize("variant", ["pairs", "packed", "portable", "planes", "plane"])
+def test_flash_is_close(variant: str) -> None:
+    """Weights are counted exactly, code is estimated."""
     target = resolve("mps2-an386")
-    for variant in ("pairs", "packed", "portable", "planes", "plane"):
-        jobs = [
-            (row.name, row.call, row.candidate)
-            for measured in rows.values()
-            for row in measured
-            if row.candidate.variant == variant
-        ]
-        _, firmware = measure(jobs, target)
-        sizes = firmware.image.sizes
-        estimated = costs.flash_bytes(candidate.pieces for _, _, candidate in jobs)
-        error = estimated - sizes.flash_bytes
-        assert abs(error) <= BYTES_OF_CODE * sizes.flash_code_bytes, f"{variant}: {error:+}"
+    kernels = {name: able(name, target.core.features) for name in LAYERS}
+    jobs = [(name, *row[variant]) for name, row in kernels.items() if variant in row]
+    _, firmware = measure(jobs, target)
+    sizes = firmware.image.sizes
+    estimated = costs.flash_bytes(candidate.pieces for _, _, candidate in jobs)
+    error = estimated - sizes.flash_bytes
+    assert abs(error) <= BYTES_OF_CODE * sizes.flash_code_bytes, f"{error:+}"
 
 
 def test_what_kernels_share_counts_once() -> None:

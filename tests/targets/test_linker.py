@@ -76,6 +76,7 @@ def test_code_that_overflows_the_flash_is_found_by_the_linker(tmp_path: Path) ->
     assert caught.value.limit == 512
     assert isinstance(caught.value.found, int)
     assert 512 < caught.value.found < 2000
+    assert "--optimize size" in caught.value.hint
 
 
 @pytest.mark.parametrize("memory", ["sram", "flash"])
