@@ -25,6 +25,7 @@ from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
 from tvm_tiny.schedules.pair_windows import QUAD_PAIRS
 from tvm_tiny.schedules.requantization import Clamp
+from tvm_tiny.schedules.winograd_gather import Image, gather_microkernel
 from tvm_tiny.schedules.winograd_inputs import (
     LARGEST_TILES,
     POSITIONS,
@@ -42,7 +43,6 @@ SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_pairs.h", "tvm_tiny_winograd.c", "tvm_tin
 DOUBLED_G = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 WEIGHT_BITS = 2  # two for each axis
 QUAD = 4  # channels that are gathered and expanded together
-TABLE_FIELDS = 5
 LARGEST_OFFSET = 4095  # of a store from its base register
 
 
@@ -67,7 +67,7 @@ def kernel(
     return Kernel(
         "conv2d_winograd",
         function,
-        (("image_table", geometry.image_table()), ("stream", pack_stream(layer, form))),
+        (("stream", pack_stream(layer, form)),),
         TensorSpec((geometry.words,), "int32"),
         SOURCES,
         tuple(microkernels),
@@ -182,11 +182,6 @@ class _Geometry:
         direct = 9 * self.pairs * 13 + channels // CHANNELS * (9 * self.pairs * 11 + 40)
         return self.instructions < tiles * direct
 
-    def image_table(self) -> Array:
-        """See runtime/tvm_tiny_winograd.h."""
-        columns, zero_point = columns_of(self.tiles), self.attrs.input_zero_point
-        return np.array([*self.data.shape[1:], columns, zero_point], np.int32)
-
 
 def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, list[MicroKernel]]:
     """All groups of tiles: gather, transform, then all output channels."""
@@ -194,12 +189,13 @@ def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, l
     _, out_height, out_width, channels = geometry.output.shape
     rows, columns = geometry.groups
     group_width, pairs, attrs = 2 * geometry.tiles, geometry.pairs, geometry.attrs
-    inputs = inputs_microkernel(geometry.tiles)
+    image = Image(height, width, depth, columns_of(geometry.tiles), attrs.input_zero_point)
+    gather, inputs = gather_microkernel(image), inputs_microkernel(geometry.tiles)
     pitch = out_width * channels
     tiles = tiles_microkernel(pairs, geometry.tiles, channels, pitch, form, halvings(form))
     words, gathered, quads = geometry.words, geometry.gathered, depth // QUAD
     size = channels * (SIZE * (1 + SIZE * pairs) + len(form.columns))
-    image, clamp = height * width * depth, Clamp(attrs, geometry.output.elements)
+    clamp = Clamp(attrs, geometry.output.elements)
 
     def row(index: tirx.Expr) -> tirx.Expr:
         return T.min(index * 2, out_height - 2) if out_height % 2 else index * 2
@@ -210,8 +206,7 @@ def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, l
 
     @T.prim_func(s_tir=True)
     def conv2d_winograd(
-        x: T.Buffer((batch, image), "int8"),
-        image_table: T.Buffer((TABLE_FIELDS,), "int32"),
+        x: T.Buffer((batch, height * width * depth), "int8"),
         stream: T.Buffer((size,), "int32"),
         scratch: T.Buffer((words,), "int32"),
         y: T.Buffer((batch, out_height, out_width, channels), "int8"),
@@ -219,9 +214,8 @@ def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, l
         for n, row_group, column_group in T.grid(batch, rows, columns):
             T.evaluate(
                 call(
-                    "tiny_winograd_gather",
+                    gather.name,
                     x[n, 0],
-                    image_table[0],
                     row(row_group) - attrs.padding[0],
                     column(column_group) - attrs.padding[1],
                     scratch[gathered],
@@ -238,4 +232,4 @@ def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, l
             )
         T.evaluate(clamp.call(y[0, 0, 0, 0]))
 
-    return conv2d_winograd, [inputs, tiles]
+    return conv2d_winograd, [gather, inputs, tiles]
