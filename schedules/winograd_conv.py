@@ -23,6 +23,7 @@ from tvm.script import tirx as T
 from tvm_tiny.schedules import requantization, scaling
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
+from tvm_tiny.schedules.pair_tiles import PIXELS
 from tvm_tiny.schedules.pair_windows import QUAD_PAIRS
 from tvm_tiny.schedules.requantization import Clamp
 from tvm_tiny.schedules.winograd_gather import Image, gather_microkernel
@@ -117,6 +118,11 @@ def pack_stream(layer: scaling.Layer, form: scaling.Scaling) -> Array:
     return (stream.reshape(-1) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
 
 
+def _products(pixels: int) -> int:
+    """Instructions that load and multiply a pair of `pixels` pixels and two channels."""
+    return 1 + -(-pixels // 2) + 2 * pixels if pixels else 0
+
+
 @dataclass(frozen=True)
 class _Geometry:
     attrs: QConv2DAttributes
@@ -169,8 +175,8 @@ class _Geometry:
         """About how many, for one image."""
         tiles, columns = self.tiles, columns_of(self.tiles)
         inputs = self.pairs * (20 * columns + 12 * tiles + 20)
-        products = POSITIONS * self.pairs * (1 + -(-tiles // 2) + 2 * tiles)
-        outputs = 2 * tiles * 50 + 100
+        products = POSITIONS * self.pairs * _products(tiles)
+        outputs = 60 * tiles + 100
         per_group = inputs + self.output.shape[3] // CHANNELS * (products + outputs)
         return int(np.prod(self.groups)) * per_group
 
@@ -178,9 +184,11 @@ class _Geometry:
     def pays(self) -> bool:
         """Whether that is less than pair_conv.py takes."""
         _, height, width, channels = self.output.shape
-        tiles = height * -(-width // 4)
-        direct = 9 * self.pairs * 13 + channels // CHANNELS * (9 * self.pairs * 11 + 40)
-        return self.instructions < tiles * direct
+        taps, direct = 9 * self.pairs, 0
+        for pixels in (PIXELS,) * (width // PIXELS) + (width % PIXELS,):
+            per_group = taps * _products(pixels) + 10 * pixels
+            direct += taps * pixels * 3 + channels // CHANNELS * per_group
+        return self.instructions < height * direct
 
 
 def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, list[MicroKernel]]:
