@@ -23,8 +23,10 @@ from tvm.script import tirx as T
 from tvm_tiny.schedules import requantization, scaling
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
+from tvm_tiny.schedules.pair_tiles import PIXELS
 from tvm_tiny.schedules.pair_windows import QUAD_PAIRS
 from tvm_tiny.schedules.requantization import Clamp
+from tvm_tiny.schedules.winograd_gather import Image, gather_microkernel
 from tvm_tiny.schedules.winograd_inputs import (
     LARGEST_TILES,
     POSITIONS,
@@ -42,7 +44,6 @@ SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_pairs.h", "tvm_tiny_winograd.c", "tvm_tin
 DOUBLED_G = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
 WEIGHT_BITS = 2  # two for each axis
 QUAD = 4  # channels that are gathered and expanded together
-TABLE_FIELDS = 5
 LARGEST_OFFSET = 4095  # of a store from its base register
 
 
@@ -67,7 +68,7 @@ def kernel(
     return Kernel(
         "conv2d_winograd",
         function,
-        (("image_table", geometry.image_table()), ("stream", pack_stream(layer, form))),
+        (("stream", pack_stream(layer, form)),),
         TensorSpec((geometry.words,), "int32"),
         SOURCES,
         tuple(microkernels),
@@ -115,6 +116,11 @@ def pack_stream(layer: scaling.Layer, form: scaling.Scaling) -> Array:
     parts = [split[0].swapaxes(1, 2), split[1]]
     stream = np.concatenate([part.reshape(len(by_group), -1) for part in parts], axis=1)
     return (stream.reshape(-1) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+
+
+def _products(pixels: int) -> int:
+    """Instructions that load and multiply a pair of `pixels` pixels and two channels."""
+    return 1 + -(-pixels // 2) + 2 * pixels if pixels else 0
 
 
 @dataclass(frozen=True)
@@ -169,8 +175,8 @@ class _Geometry:
         """About how many, for one image."""
         tiles, columns = self.tiles, columns_of(self.tiles)
         inputs = self.pairs * (20 * columns + 12 * tiles + 20)
-        products = POSITIONS * self.pairs * (1 + -(-tiles // 2) + 2 * tiles)
-        outputs = 2 * tiles * 50 + 100
+        products = POSITIONS * self.pairs * _products(tiles)
+        outputs = 60 * tiles + 100
         per_group = inputs + self.output.shape[3] // CHANNELS * (products + outputs)
         return int(np.prod(self.groups)) * per_group
 
@@ -178,14 +184,11 @@ class _Geometry:
     def pays(self) -> bool:
         """Whether that is less than pair_conv.py takes."""
         _, height, width, channels = self.output.shape
-        tiles = height * -(-width // 4)
-        direct = 9 * self.pairs * 13 + channels // CHANNELS * (9 * self.pairs * 11 + 40)
-        return self.instructions < tiles * direct
-
-    def image_table(self) -> Array:
-        """See runtime/tvm_tiny_winograd.h."""
-        columns, zero_point = columns_of(self.tiles), self.attrs.input_zero_point
-        return np.array([*self.data.shape[1:], columns, zero_point], np.int32)
+        taps, direct = 9 * self.pairs, 0
+        for pixels in (PIXELS,) * (width // PIXELS) + (width % PIXELS,):
+            per_group = taps * _products(pixels) + 10 * pixels
+            direct += taps * pixels * 3 + channels // CHANNELS * per_group
+        return self.instructions < height * direct
 
 
 def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, list[MicroKernel]]:
@@ -194,12 +197,13 @@ def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, l
     _, out_height, out_width, channels = geometry.output.shape
     rows, columns = geometry.groups
     group_width, pairs, attrs = 2 * geometry.tiles, geometry.pairs, geometry.attrs
-    inputs = inputs_microkernel(geometry.tiles)
+    image = Image(height, width, depth, columns_of(geometry.tiles), attrs.input_zero_point)
+    gather, inputs = gather_microkernel(image), inputs_microkernel(geometry.tiles)
     pitch = out_width * channels
     tiles = tiles_microkernel(pairs, geometry.tiles, channels, pitch, form, halvings(form))
     words, gathered, quads = geometry.words, geometry.gathered, depth // QUAD
     size = channels * (SIZE * (1 + SIZE * pairs) + len(form.columns))
-    image, clamp = height * width * depth, Clamp(attrs, geometry.output.elements)
+    clamp = Clamp(attrs, geometry.output.elements)
 
     def row(index: tirx.Expr) -> tirx.Expr:
         return T.min(index * 2, out_height - 2) if out_height % 2 else index * 2
@@ -210,8 +214,7 @@ def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, l
 
     @T.prim_func(s_tir=True)
     def conv2d_winograd(
-        x: T.Buffer((batch, image), "int8"),
-        image_table: T.Buffer((TABLE_FIELDS,), "int32"),
+        x: T.Buffer((batch, height * width * depth), "int8"),
         stream: T.Buffer((size,), "int32"),
         scratch: T.Buffer((words,), "int32"),
         y: T.Buffer((batch, out_height, out_width, channels), "int8"),
@@ -219,9 +222,8 @@ def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, l
         for n, row_group, column_group in T.grid(batch, rows, columns):
             T.evaluate(
                 call(
-                    "tiny_winograd_gather",
+                    gather.name,
                     x[n, 0],
-                    image_table[0],
                     row(row_group) - attrs.padding[0],
                     column(column_group) - attrs.padding[1],
                     scratch[gathered],
@@ -238,4 +240,4 @@ def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, l
             )
         T.evaluate(clamp.call(y[0, 0, 0, 0]))
 
-    return conv2d_winograd, [inputs, tiles]
+    return conv2d_winograd, [gather, inputs, tiles]

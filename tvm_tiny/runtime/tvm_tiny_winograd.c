@@ -3,52 +3,24 @@
 #include "tvm_tiny.h"
 #include "tvm_tiny_dsp.h"
 
-static void gather_pixel(const int8_t *pixel, int32_t channels, int32_t *to, int32_t step) {
-  for (; channels >= 16; channels -= 16) {
-    to[0] = (int32_t)tiny_load_word(pixel);
-    to[step] = (int32_t)tiny_load_word(pixel + 4);
-    to[2 * step] = (int32_t)tiny_load_word(pixel + 8);
-    to[3 * step] = (int32_t)tiny_load_word(pixel + 12);
-    pixel += 16;
-    to += 4 * step;
-  }
-  for (; channels > 0; channels -= 4) {
-    *to = (int32_t)tiny_load_word(pixel);
-    pixel += 4;
-    to += step;
-  }
-}
+#if !TINY_HAS_DSP
 
-static void fill_pixel(int32_t word, int32_t channels, int32_t *to, int32_t step) {
-  for (; channels > 0; channels -= 4) {
-    *to = word;
-    to += step;
-  }
-}
-
-void tiny_winograd_gather(const int8_t *image, const int32_t *table, int32_t row, int32_t column,
-                          int32_t *gathered) {
-  const int32_t height = table[TINY_WINOGRAD_HEIGHT];
-  const int32_t width = table[TINY_WINOGRAD_WIDTH];
-  const int32_t channels = table[TINY_WINOGRAD_CHANNELS];
-  const int32_t columns = table[TINY_WINOGRAD_COLUMNS];
-  const uint32_t fill = ((uint32_t)table[TINY_WINOGRAD_ZERO_POINT] & 0xffu) * 0x01010101u;
-  const int32_t step = TINY_WINOGRAD_SIZE * columns;
+void tiny_winograd_gather(const int8_t *image, int32_t row, int32_t column, int32_t *gathered,
+                          int32_t height, int32_t width, int32_t channels, int32_t columns,
+                          int32_t zero_point) {
+  const uint32_t fill = ((uint32_t)zero_point & 0xffu) * 0x01010101u;
   for (int32_t y = row; y < row + TINY_WINOGRAD_SIZE; ++y) {
-    const int is_row = y >= 0 && y < height;
-    const int32_t first = is_row ? y * width : 0;
     for (int32_t x = column; x < column + columns; ++x) {
-      if (is_row && x >= 0 && x < width) {
-        gather_pixel(image + (first + x) * channels, channels, gathered, step);
-      } else {
-        fill_pixel((int32_t)fill, channels, gathered, step);
+      const int is_inside = y >= 0 && y < height && x >= 0 && x < width;
+      const int8_t *pixel = is_inside ? image + (y * width + x) * channels : image;
+      int32_t *to = gathered++;
+      for (int32_t c = 0; c < channels; c += 4) {
+        *to = (int32_t)(is_inside ? tiny_load_word(pixel + c) : fill);
+        to += TINY_WINOGRAD_SIZE * columns;
       }
-      ++gathered;
     }
   }
 }
-
-#if !TINY_HAS_DSP
 
 static int32_t add_halves(int32_t a, int32_t b) {
   return tiny_halves(tiny_low(a) + tiny_low(b), tiny_high(a) + tiny_high(b));

@@ -8,24 +8,18 @@
 
 enum { TINY_WINOGRAD_SIZE = 4, TINY_WINOGRAD_POSITIONS = 16 };
 
-/* Fields of a table of an image: what tiles are read from. */
-enum {
-  TINY_WINOGRAD_HEIGHT,
-  TINY_WINOGRAD_WIDTH,
-  TINY_WINOGRAD_CHANNELS, /* a multiple of four */
-  TINY_WINOGRAD_COLUMNS,  /* that tiles which lie side by side cover */
-  TINY_WINOGRAD_ZERO_POINT
-};
-
-/* Four rows of an image from (row, column) on, as words of four channels each: (channels / 4, 4,
- * columns). What lies outside of the image is the zero point.
+/* What the functions made for a layer compute, for machines that have no DSP instructions.
+ *
+ * tiny_winograd_gather: four rows of an image from (row, column) on, as words of four channels each:
+ * (channels / 4, 4, columns). What lies outside of the image is the zero point.
  */
-void tiny_winograd_gather(const int8_t *image, const int32_t *table, int32_t row, int32_t column,
-                          int32_t *gathered);
+void tiny_winograd_gather(const int8_t *image, int32_t row, int32_t column, int32_t *gathered,
+                          int32_t height, int32_t width, int32_t channels, int32_t columns,
+                          int32_t zero_point);
 
-/* For machines without DSP instructions, B^T d B of each of `tiles` tiles side by side, in words of
- * two halves: (channels / 2, 16 positions, tiles), positions column by column, rows of each in the
- * order 1, 2, 0, 3. `gathered` may be the end of `words`.
+/* B^T d B of each of `tiles` tiles side by side, in words of two halves: (channels / 2, 16 positions,
+ * tiles), positions column by column, rows of each in the order 1, 2, 0, 3. `gathered` may be the
+ * end of `words`.
  */
 void tiny_winograd_inputs(const int32_t *gathered, int32_t *words, int32_t quads, int32_t tiles);
 

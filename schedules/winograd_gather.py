@@ -1,0 +1,139 @@
+"""Tiles for Winograd's transforms out of NHWC images, four channels in each word.
+
+Four rows of neighbouring pixels become (channels / 4, 4, columns) words: what the transform of four
+channels reads then lies side by side. Pixels outside of the image are the zero point.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tvm_tiny.schedules.microkernel import MicroKernel, Registers
+from tvm_tiny.schedules.planes import add
+
+ROWS = 4
+UNROLLED_QUADS = 16  # more are a loop of four
+LOADED = ("r4", "r5", "r6", "r7")
+
+
+@dataclass(frozen=True)
+class Image:
+    """What is gathered from, and how many columns at a time; channels are a multiple of four."""
+
+    height: int
+    width: int
+    channels: int
+    columns: int
+    zero_point: int
+
+
+def gather_microkernel(image: Image) -> MicroKernel:
+    """Gather four rows from (row, column) on."""
+    i = image
+    size = f"{i.height}x{i.width}x{i.channels}"
+    return MicroKernel(
+        f"winograd_gather_{i.columns}of{size}_fill{i.zero_point & 0xFF}",
+        "const int8_t *image, int32_t row, int32_t column, int32_t *gathered",
+        f"Four rows x {i.columns} columns of {size}, by four channels; {i.zero_point} outside.",
+        _Gather(image).assembly(),
+        (
+            f"tiny_winograd_gather(image, row, column, gathered, {i.height}, {i.width}, "
+            f"{i.channels},",
+            f"    {i.columns}, {i.zero_point});",
+        ),
+    )
+
+
+class _Gather:
+    registers = Registers(
+        pixel="r0",
+        row="r1",
+        column="r2",
+        gathered="r3",
+        **{f"quad{q}": register for q, register in enumerate(LOADED)},
+        count="r6",
+        fill="r8",
+        x="r9",
+        end="r10",
+        limit="r11",
+        to="r12",
+        last="lr",
+    )
+
+    def __init__(self, image: Image) -> None:
+        self.image = image
+        self.quads = image.channels // 4
+        self.step = 4 * ROWS * image.columns
+
+    def assembly(self) -> tuple[str, ...]:
+        i = self.image
+        fill = (i.zero_point & 0xFF) * 0x01010101
+        body = [
+            "push {r4-r11, lr}",
+            f"mov fill, #{fill:#010x}",
+            f"movw limit, #{i.width}",
+            "mla x, row, limit, column",
+            f"movw limit, #{i.channels}",
+            "mla pixel, x, limit, pixel",
+            f"add last, row, #{ROWS}",
+            "0:",
+            # columns below the limit are inside: none of a row outside
+            f"movw limit, #{i.width}",
+            f"movw to, #{i.height}",
+            "cmp row, to",
+            "it hs",
+            "movhs limit, #0",
+            "mov x, column",
+            f"add end, column, #{i.columns}",
+            "1:",
+            "cmp x, limit",
+            "bhs 3f",
+            *self._copy(),
+            "2:",
+            *add("pixel", i.channels),
+            "add gathered, #4",
+            "add x, #1",
+            "cmp x, end",
+            "bne 1b",
+            *add("pixel", (i.width - i.columns) * i.channels),
+            "add row, #1",
+            "cmp row, last",
+            "bne 0b",
+            "pop {r4-r11, pc}",
+            "3:",
+            *self._fill(),
+            "b 2b",
+        ]
+        return self.registers.wrap(body)
+
+    def _copy(self) -> list[str]:
+        if self.quads <= UNROLLED_QUADS:
+            lines = []
+            for first in range(0, self.quads, len(LOADED)):
+                quads = range(first, min(first + len(LOADED), self.quads))
+                lines += [f"ldr quad{q - first}, [pixel, #{4 * q}]" for q in quads]
+                lines += [f"str quad{q - first}, [gathered, #{q * self.step}]" for q in quads]
+            return lines
+        two = [
+            "ldr quad0, [pixel], #4",
+            "ldr quad1, [pixel], #4",
+            "str quad0, [to]",
+            f"str quad1, [to, #{self.step}]",
+            *add("to", 2 * self.step),
+        ]
+        one = ["ldr quad0, [pixel], #4", "str quad0, [to]"]
+        # behind the loop, `pixel` goes back to where it was
+        return [*self._loop(two, one), *add("pixel", -self.image.channels)]
+
+    def _fill(self) -> list[str]:
+        if self.quads <= UNROLLED_QUADS:
+            return [f"str fill, [gathered, #{q * self.step}]" for q in range(self.quads)]
+        two = ["str fill, [to]", f"str fill, [to, #{self.step}]", *add("to", 2 * self.step)]
+        return self._loop(two, ["str fill, [to]"])
+
+    def _loop(self, two: list[str], one: list[str]) -> list[str]:
+        """Four quads at a time, then what is left of them."""
+        lines = ["mov to, gathered", f"movw count, #{self.quads // 4}", "4:", *two, *two]
+        lines += ["subs count, #1", "bne 4b"]
+        rest = self.quads % 4
+        return [*lines, *two * (rest // 2), *one * (rest % 2)]
