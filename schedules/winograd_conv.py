@@ -23,9 +23,9 @@ from tvm.script import tirx as T
 from tvm_tiny.schedules import requantization, scaling
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
-from tvm_tiny.schedules.pair_tiles import PIXELS
 from tvm_tiny.schedules.pair_windows import QUAD_PAIRS
 from tvm_tiny.schedules.requantization import Clamp
+from tvm_tiny.schedules.tiled_conv import PIXELS
 from tvm_tiny.schedules.winograd_gather import Image, gather_microkernel
 from tvm_tiny.schedules.winograd_inputs import (
     LARGEST_TILES,
