@@ -43,7 +43,6 @@ ALL_FEATURES = frozenset({"dsp", "mve", "fpu", "unaligned"})
 DSP = frozenset({"dsp"})  # portable kernels are measured where they have competitors
 APART = "qdepthwise_conv2d"  # each of its windows has a micro-kernel and few units
 UNITS_APART = ("inputs", "outputs", "channels", "rows", "macs", "inner_macs", "odd_windows")
-UNITS_OF_VARIANT = {"helium": ("inputs", "rows", "octets", "row_octets", "tile_octets")}
 LAYERS = {
     "qconv2d": (
         *("conv1x1 3x3x64->32", "conv1x1 5x5x128->64", "conv1x1 6x6x32->80", "conv1x1 7x7x24->136"),
@@ -97,6 +96,14 @@ LAYERS = {
         *("fc 8->128", "fc 128->8", "fc 128->128", "fc 640->128", "fc 64->12", "fc 256->2"),
         *("fc 100->10", "fc 33->17", "fc 32->640", "fc 512->64"),
     ),
+    "qadd": (
+        *("add 4x4x16", "add 8x8x64", "add 5x5x24", "add 16x16x16", "add 20x20x11", "add 12x12x40"),
+    ),
+    "qavg_pool2d": (
+        *("avgpool 3x3x64", "avgpool 5x5x128", "avgpool 8x8x32", "avgpool 25x5x64"),
+        *("avgpool2x2s2 8x8x64", "avgpool2x2s2 16x16x16", "avgpool3x3s2 9x9x24", "avgpool 7x7x96"),
+        *("avgpool2x2s2 12x12x24", "avgpool3x3s2 15x15x16"),
+    ),
 }
 STEPS = 100
 
@@ -130,8 +137,7 @@ def row_of(rows: Sequence[Measured], firmware: Firmware, cycles: dict[str, float
     for window in sorted(apart):
         chosen = [i for i, work in enumerate(works) if work.window == window]
         part = [works[i] for i in chosen], [counts[i] for i in chosen]
-        units = UNITS_OF_VARIANT.get(rows[0].candidate.variant, UNITS_APART)
-        windows[window] = fit(*part, units)
+        windows[window] = fit(*part, UNITS_APART)
     return Row(fit(works, counts, works[0].units), windows, cycles, loops_bytes(rows, firmware))
 
 
@@ -234,7 +240,7 @@ def _lines(values: Mapping[str, float]) -> list[str]:
 def main(operators: str) -> None:
     """Measure operators and write the table."""
     table = costs.table()
-    variants = {name: table.variants[name] for name in LAYERS if name in table.variants}
+    variants = dict(table.variants)
     for operator in common.chosen(operators, LAYERS):
         variants[operator] = dict(rows_of(operator))
         click.echo(f"{operator}: {', '.join(variants[operator])}")

@@ -7,6 +7,7 @@ functions go only with the last of them. Then single layers take back what there
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,8 @@ from tvm_tiny.schedules.candidates import Candidate
 GOALS = ("speed", "balanced", "size")
 # Balanced firmware: weights and code for so many times the int8 weights, and code beside them.
 BALANCED_WEIGHTS, BALANCED_CODE = 1.3, 40 << 10
+# Small firmware pays so many instructions for a byte, more only where Flash is short.
+PRICE = 100
 MARGIN_BYTES = 2048  # weights are counted, but code is estimated before it is compiled
 
 Choice = tuple[Candidate, ...]  # one for each layer
@@ -47,7 +50,8 @@ def choose_kernels(program: Program, limits: Limits) -> Program:
     choice = tuple(layer.chosen for layer in program.layers)
     if limit is None or _flash(choice) <= limit:
         return program
-    choice = _faster(program, _smaller(program, choice, limit), limit)
+    enough = _enough_flash(limits)
+    choice = _faster(program, _smaller(program, choice, limit, enough), limit)
     return program.with_kernels(choice)
 
 
@@ -83,8 +87,15 @@ def _flash_limit(program: Program, limits: Limits) -> int | None:
     return min(bounds) - MARGIN_BYTES if bounds else None
 
 
-def _smaller(program: Program, choice: Choice, limit: int) -> Choice:
-    """Change the choice until it fits, or nothing saves any more."""
+def _enough_flash(limits: Limits) -> float:
+    """Bytes from which on a change has to be worth its price."""
+    if limits.goal != "size":
+        return 0
+    return math.inf if limits.flash_bytes is None else limits.flash_bytes - MARGIN_BYTES
+
+
+def _smaller(program: Program, choice: Choice, limit: int, enough: float) -> Choice:
+    """Change the choice until it fits, or nothing saves any more at a price worth paying."""
     while _flash(choice) > limit:
         changed = [_changed(choice, change) for change in _changes(program, choice)]
         offers = [_Offer.of(choice, other) for other in changed]
@@ -92,7 +103,10 @@ def _smaller(program: Program, choice: Choice, limit: int) -> Choice:
         if not offers:
             break
         # of equal prices the smallest change, which overshoots the least
-        choice = min(offers, key=lambda offer: (offer.slower / offer.saved, offer.saved)).choice
+        best = min(offers, key=lambda offer: (offer.slower / offer.saved, offer.saved))
+        if best.slower > PRICE * best.saved and _flash(choice) <= enough:
+            break
+        choice = best.choice
     return choice
 
 

@@ -88,9 +88,8 @@ def work_of(call: ir.Call) -> Work:
 
     Convolutions take pixels in tiles of two or four (of a row, where windows are wider than a
     pixel), and a tile reads all weights once: `weights_by_4` are those reads. `windows` are
-    elements of all windows, vectors are 16 of them and octets 8 channels. `odd_` stands for what
-    happens where pixels are no whole words, `wide_` where windows are wider than a pixel, `border_`
-    in tiles that reach over the border.
+    elements of all windows; `odd_` stands for what happens where pixels are no whole words,
+    `wide_` where windows are wider than a pixel, `border_` in tiles that reach over the border.
     """
     operator, attrs, arguments = OPERATORS[call.op.name], attributes_of(call), arguments_of(call)
     output = operator.infer(attrs, *arguments)
@@ -128,10 +127,6 @@ def work_of(call: ir.Call) -> Work:
         "tiles_by_4": fours,
         "channels_by_4": fours * channels,
         "weights_by_4": fours * macs / pixels,
-        "window_vectors": output.elements * -(-windows // (16 * pixels)),
-        "octets": -(-channels // 8),
-        "row_octets": rows * -(-channels // 8),
-        "tile_octets": fours * -(-channels // 8),
     }
     return Work(sliding.kind, units)
 

@@ -18,6 +18,7 @@ from tvm_tiny.relay_passes.choose_kernels import (
     BALANCED_CODE,
     GOALS,
     MARGIN_BYTES,
+    PRICE,
     Limits,
     choose_kernels,
     with_less_scratch,
@@ -101,6 +102,15 @@ def test_other_kernels_are_not_made_without_need() -> None:
     spare = Candidate("tiny.op", "spare", 900, refuse)
     whole = replace(whole, layers=(replace(layer, candidates=(layer.chosen, spare)),))
     assert variants(with_flash(whole, 100 * KB)) == ["fast"]
+
+
+def test_small_firmware_does_not_pay_any_price() -> None:
+    dear = Variant("dear", FAST.instructions + (PRICE + 1) * 6 * KB, 2)
+    fair = Variant("fair", FAST.instructions + (PRICE - 1) * 4 * KB, 4)
+    whole = program([FAST, fair, dear])
+    assert variants(choose_kernels(whole, Limits("size"))) == ["fair"]
+    # a limit is kept at any price
+    assert variants(with_flash(whole, 3 * KB, "size")) == ["dear"]
 
 
 def test_the_cheapest_change_comes_first() -> None:
