@@ -158,32 +158,71 @@ class _Tiles:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Where in the image the windows of a tile begin, and whether they lie inside it."""
+class _Windowed:
+    """TIR of a tile whose windows begin somewhere in the image: n, g, row and column say where."""
 
     geometry: Geometry
+    tile: _Tiles
 
-    def row(self, output_row: tirx.Expr) -> tirx.Expr:
-        attrs = self.geometry.attrs
-        return output_row * attrs.strides[0] - attrs.padding[0]
-
-    def column(self, output_column: tirx.Expr) -> tirx.Expr:
-        attrs = self.geometry.attrs
-        return output_column * attrs.strides[1] - attrs.padding[1]
-
-    def offset(self, output_row: tirx.Expr, output_column: tirx.Expr) -> tirx.Expr:
-        _, _, width, pixel = self.geometry.data.shape
-        return (self.row(output_row) * width + self.column(output_column)) * pixel
-
-    def is_inside(self, output_row: tirx.Expr, output_column: tirx.Expr, pixels: int) -> tirx.Expr:
+    def is_inside(self, row: tirx.Expr, column: tirx.Expr) -> tirx.Expr:
+        """Whether all windows lie inside the image."""
         geometry, attrs = self.geometry, self.geometry.attrs
         if not attrs.is_padded:
             return T.bool(True)
-        row, column = self.row(output_row), self.column(output_column)
+        top, left = self._begin(row, column)
         last_row = geometry.data.shape[1] - ((geometry.kernel[0] - 1) * attrs.dilation[0] + 1)
-        last_column = geometry.data.shape[2] - geometry.patch_columns(pixels)
-        is_row = T.And(row >= 0, row <= last_row)
-        return T.And(is_row, T.And(column >= 0, column <= last_column))
+        last_column = geometry.data.shape[2] - geometry.patch_columns(self.tile.pixels)
+        is_row = T.And(top >= 0, top <= last_row)
+        return T.And(is_row, T.And(left >= 0, left <= last_column))
+
+    def expand(
+        self,
+        x: tirx.Buffer,
+        scratch: tirx.Buffer,
+        n: tirx.Expr,
+        g: tirx.Expr,
+        row: tirx.Expr,
+        column: tirx.Expr,
+    ) -> tirx.Expr:
+        """Expand windows where they lie."""
+        geometry = self.geometry
+        _, _, width, pixel = geometry.data.shape
+        top, left = self._begin(row, column)
+        first = x[n, (top * width + left) * pixel + g * geometry.kernel[2]]
+        pitch = width * pixel * geometry.attrs.dilation[0]
+        return call(self.tile.expand.name, first, pitch, scratch[0])
+
+    def copy(
+        self,
+        x: tirx.Buffer,
+        table: tirx.Buffer,
+        scratch: tirx.Buffer,
+        n: tirx.Expr,
+        row: tirx.Expr,
+        column: tirx.Expr,
+    ) -> tirx.Expr:
+        """Copy the part of the image that they cover, with its border."""
+        top, left = self._begin(row, column)
+        patch = scratch[self.geometry.words]
+        return call("tiny_copy_patch", x[n, 0], table[0], top, left, patch)
+
+    def expand_copy(self, scratch: tirx.Buffer, g: tirx.Expr) -> tirx.Expr:
+        """Expand windows of the copy."""
+        geometry = self.geometry
+        pitch = geometry.patch_columns(geometry.largest_tile) * geometry.data.shape[3]
+        first = scratch[geometry.words + g * geometry.kernel[2] // 4]
+        return call(self.tile.expand.name, first, pitch, scratch[0])
+
+    def multiply(
+        self, scratch: tirx.Buffer, stream: tirx.Buffer, g: tirx.Expr, y: tirx.Expr
+    ) -> tirx.Expr:
+        """All outputs of the tile, the first at `y`."""
+        return call(self.tile.multiply.name, scratch[0], stream[g, 0], y)
+
+    def _begin(self, row: tirx.Expr, column: tirx.Expr) -> tuple[tirx.Expr, tirx.Expr]:
+        attrs = self.geometry.attrs
+        top = row * attrs.strides[0] - attrs.padding[0]
+        return top, column * attrs.strides[1] - attrs.padding[1]
 
 
 def _pointwise(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.PrimFunc:
@@ -216,16 +255,13 @@ def _pointwise(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx
 
 def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.PrimFunc:
     """Rows of the output, tile by tile; the last tile of a row has what is left."""
-    batch, height, width, pixel = geometry.data.shape
+    batch, groups = geometry.data.shape[0], geometry.attrs.groups
+    image, outputs = geometry.data.elements // batch, geometry.channels_of_group
     _, out_height, out_width, channels = geometry.output.shape
-    groups, depth, outputs = geometry.attrs.groups, geometry.kernel[2], geometry.channels_of_group
     whole, rest = divmod(out_width, PIXELS)
-    words = geometry.words
-    scratch_words = words + geometry.patch_words
-    place, last = _Place(geometry), whole * PIXELS
-    pitch = width * pixel * geometry.attrs.dilation[0]
-    patch_pitch = geometry.patch_columns(geometry.largest_tile) * pixel
-    image, clamp = height * width * pixel, Clamp(geometry.attrs, geometry.output.elements)
+    last, scratch_words = whole * PIXELS, geometry.words + geometry.patch_words
+    tiles, end = _Windowed(geometry, many), _Windowed(geometry, few)
+    clamp = Clamp(geometry.attrs, geometry.output.elements)
 
     @T.prim_func(s_tir=True)
     def conv2d(
@@ -238,74 +274,21 @@ def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.
         for n, g, oy in T.grid(batch, groups, out_height):
             if whole > 0:
                 for tile in range(whole):
-                    if place.is_inside(oy, tile * PIXELS, many.pixels):
-                        T.evaluate(
-                            call(
-                                many.expand.name,
-                                x[n, place.offset(oy, tile * PIXELS) + g * depth],
-                                pitch,
-                                scratch[0],
-                            )
-                        )
+                    if tiles.is_inside(oy, tile * PIXELS):
+                        T.evaluate(tiles.expand(x, scratch, n, g, oy, tile * PIXELS))
                     else:
-                        T.evaluate(
-                            call(
-                                "tiny_copy_patch",
-                                x[n, 0],
-                                patch_table[0],
-                                place.row(oy),
-                                place.column(tile * PIXELS),
-                                scratch[words],
-                            )
-                        )
-                        T.evaluate(
-                            call(
-                                many.expand.name,
-                                scratch[words + g * depth // 4],
-                                patch_pitch,
-                                scratch[0],
-                            )
-                        )
+                        T.evaluate(tiles.copy(x, patch_table, scratch, n, oy, tile * PIXELS))
+                        T.evaluate(tiles.expand_copy(scratch, g))
                     T.evaluate(
-                        call(
-                            many.multiply.name,
-                            scratch[0],
-                            stream[g, 0],
-                            y[n, oy, tile * PIXELS, g * outputs],
-                        )
+                        tiles.multiply(scratch, stream, g, y[n, oy, tile * PIXELS, g * outputs])
                     )
             if rest > 0:
-                if place.is_inside(oy, last, few.pixels):
-                    T.evaluate(
-                        call(
-                            few.expand.name,
-                            x[n, place.offset(oy, last) + g * depth],
-                            pitch,
-                            scratch[0],
-                        )
-                    )
+                if end.is_inside(oy, last):
+                    T.evaluate(end.expand(x, scratch, n, g, oy, last))
                 else:
-                    T.evaluate(
-                        call(
-                            "tiny_copy_patch",
-                            x[n, 0],
-                            patch_table[0],
-                            place.row(oy),
-                            place.column(last),
-                            scratch[words],
-                        )
-                    )
-                    T.evaluate(
-                        call(
-                            few.expand.name,
-                            scratch[words + g * depth // 4],
-                            patch_pitch,
-                            scratch[0],
-                        )
-                    )
-                T.evaluate(
-                    call(few.multiply.name, scratch[0], stream[g, 0], y[n, oy, last, g * outputs])
-                )
+                    T.evaluate(end.copy(x, patch_table, scratch, n, oy, last))
+                    T.evaluate(end.expand_copy(scratch, g))
+                T.evaluate(end.multiply(scratch, stream, g, y[n, oy, last, g * outputs]))
         T.evaluate(clamp.call(y[0, 0, 0, 0]))
 
     return conv2d
