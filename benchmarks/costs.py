@@ -43,6 +43,12 @@ ALL_FEATURES = frozenset({"dsp", "mve", "fpu", "unaligned"})
 DSP = frozenset({"dsp"})  # portable kernels are measured where they have competitors
 APART = "qdepthwise_conv2d"  # each of its windows has a micro-kernel and few units
 UNITS_APART = ("inputs", "outputs", "channels", "rows", "macs", "inner_macs", "odd_windows")
+# What some variants are made of: Helium's depthwise layers, and Winograd's convolutions.
+OCTETS = ("inputs", "rows", "octets", "row_octets", "tile_octets")
+SQUARES = (
+    *("calls", "group_inputs", "square_inputs", "group_outputs", "square_outputs"),
+    "square_products",
+)
 LAYERS = {
     "qconv2d": (
         *("conv1x1 3x3x64->32", "conv1x1 5x5x128->64", "conv1x1 6x6x32->80", "conv1x1 7x7x24->136"),
@@ -66,6 +72,8 @@ LAYERS = {
             "conv1x1 13x13x16->8",
             "conv3x3 4x4x48->48",
         ),
+        *("conv3x3 13x13x12->20", "conv3x3 20x20x16->16", "conv3x3 6x6x64->64"),
+        *("conv3x3 10x10x32->16", "conv3x3 18x18x8->8"),
         *("conv3x3 6x6x24->40", "conv3x3 20x20x1->8", "conv3x3s2 14x14x24->32"),
         *("conv1x1 40x40x4->8", "conv5x5s2 14x14x6->10", "conv10x4s2 30x12x1->16"),
     ),
@@ -96,14 +104,6 @@ LAYERS = {
         *("fc 8->128", "fc 128->8", "fc 128->128", "fc 640->128", "fc 64->12", "fc 256->2"),
         *("fc 100->10", "fc 33->17", "fc 32->640", "fc 512->64"),
     ),
-    "qadd": (
-        *("add 4x4x16", "add 8x8x64", "add 5x5x24", "add 16x16x16", "add 20x20x11", "add 12x12x40"),
-    ),
-    "qavg_pool2d": (
-        *("avgpool 3x3x64", "avgpool 5x5x128", "avgpool 8x8x32", "avgpool 25x5x64"),
-        *("avgpool2x2s2 8x8x64", "avgpool2x2s2 16x16x16", "avgpool3x3s2 9x9x24", "avgpool 7x7x96"),
-        *("avgpool2x2s2 12x12x24", "avgpool3x3s2 15x15x16"),
-    ),
 }
 STEPS = 100
 
@@ -130,6 +130,7 @@ def cycles_of(rows: Sequence[Measured]) -> float:
 
 def row_of(rows: Sequence[Measured], firmware: Firmware, cycles: dict[str, float]) -> Row:
     """Return the row of a variant."""
+    variant = rows[0].candidate.variant
     works = [costs.work_of(row.call) for row in rows]
     counts = [float(row.result.instructions or 0) for row in rows]
     apart = {work.window for work in works} if rows[0].result.op == APART else set()
@@ -137,8 +138,11 @@ def row_of(rows: Sequence[Measured], firmware: Firmware, cycles: dict[str, float
     for window in sorted(apart):
         chosen = [i for i, work in enumerate(works) if work.window == window]
         part = [works[i] for i in chosen], [counts[i] for i in chosen]
-        windows[window] = fit(*part, UNITS_APART)
-    return Row(fit(works, counts, works[0].units), windows, cycles, loops_bytes(rows, firmware))
+        units = OCTETS if variant == "helium" else UNITS_APART
+        windows[window] = fit(*part, units)
+    direct = [unit for unit in works[0].units if unit not in SQUARES[1:]]
+    units = SQUARES if variant == "winograd" else direct
+    return Row(fit(works, counts, units), windows, cycles, loops_bytes(rows, firmware))
 
 
 def fit(works: Sequence[Work], counts: Sequence[float], units: Iterable[str]) -> dict[str, float]:
@@ -240,7 +244,7 @@ def _lines(values: Mapping[str, float]) -> list[str]:
 def main(operators: str) -> None:
     """Measure operators and write the table."""
     table = costs.table()
-    variants = dict(table.variants)
+    variants = {name: table.variants[name] for name in LAYERS if name in table.variants}
     for operator in common.chosen(operators, LAYERS):
         variants[operator] = dict(rows_of(operator))
         click.echo(f"{operator}: {', '.join(variants[operator])}")

@@ -88,8 +88,9 @@ def work_of(call: ir.Call) -> Work:
 
     Convolutions take pixels in tiles of two or four (of a row, where windows are wider than a
     pixel), and a tile reads all weights once: `weights_by_4` are those reads. `windows` are
-    elements of all windows; `odd_` stands for what happens where pixels are no whole words,
-    `wide_` where windows are wider than a pixel, `border_` in tiles that reach over the border.
+    elements of all windows, vectors are 16 of them and octets 8 channels. `odd_` stands for what
+    happens where pixels are no whole words, `wide_` where windows are wider than a pixel, `border_`
+    in tiles that reach over the border, `square_` in tiles of 2 x 2 outputs.
     """
     operator, attrs, arguments = OPERATORS[call.op.name], attributes_of(call), arguments_of(call)
     output = operator.infer(attrs, *arguments)
@@ -127,8 +128,29 @@ def work_of(call: ir.Call) -> Work:
         "tiles_by_4": fours,
         "channels_by_4": fours * channels,
         "weights_by_4": fours * macs / pixels,
+        "window_vectors": output.elements * -(-windows // (16 * pixels)),
+        "octets": -(-channels // 8),
+        "row_octets": rows * -(-channels // 8),
+        "tile_octets": fours * -(-channels // 8),
+        **_squares(output, depth),
     }
     return Work(sliding.kind, units)
+
+
+def _squares(output: TensorSpec, depth: int) -> dict[str, float]:
+    """Units of tiles of 2 x 2 outputs, of which groups of up to four lie side by side."""
+    rows, columns, channels = (1, 1, 1, *output.shape)[-3:]
+    side = [-(-columns // (2 * tiles)) for tiles in range(1, 5)]
+    products = [1 + -(-tiles // 2) + 2 * tiles for tiles in range(1, 5)]  # of a pair of channels
+    tiles = min(range(4), key=lambda index: side[index] * products[index])
+    groups = -(-rows // 2) * side[tiles]
+    return {
+        "group_inputs": groups * depth,
+        "square_inputs": groups * (tiles + 1) * depth,
+        "group_outputs": groups * channels,
+        "square_outputs": groups * (tiles + 1) * channels,
+        "square_products": groups * products[tiles] * channels * depth,
+    }
 
 
 @dataclass(frozen=True)
