@@ -146,11 +146,13 @@ typedef struct {
   lanes_t second;
 } block_t;
 
-/* Compilers would keep the addresses of all pixels of an unrolled loop, and run out of registers. */
+/* Compilers would keep the addresses of all pixels of an unrolled loop, and run out of registers, or
+ * copy sums at its end.
+ */
 #if defined(__GNUC__)
-#define FORGET(pointer) __asm__("" : "+r"(pointer))
+#define FORGET(value) __asm__("" : "+r"(value))
 #else
-#define FORGET(pointer) (void)(pointer)
+#define FORGET(value) (void)(value)
 #endif
 
 /* Four channels of a pixel, or eight. */
@@ -177,6 +179,10 @@ static inline block_t sum_of(const window_t *window, int32_t channel, int32_t is
         pixel += step;
         FORGET(pixel);
       }
+      FORGET(sums.first.even);
+      FORGET(sums.first.odd);
+      FORGET(sums.second.even);
+      FORGET(sums.second.odd);
     }
     for (; column > 0; --column) {
       sums = add_pixel(sums, pixel, is_pair);
