@@ -7,10 +7,12 @@ two take pairs of halves (depthwise_pairs.py), all other windows polynomials.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from tvm import tirx
 from tvm.script import tirx as T
 
 from tvm_tiny.schedules import depthwise_pairs, depthwise_polynomials, scaling
@@ -19,7 +21,7 @@ from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
 from tvm_tiny.schedules.planes import LARGEST_OFFSET, Plane, gather_microkernel
 from tvm_tiny.schedules.requantization import Clamp
-from tvm_tiny.schedules.scaling import Scaling
+from tvm_tiny.schedules.scaling import Floored, Scaling
 
 if TYPE_CHECKING:
     from tvm_tiny.schedules.qdepthwise_conv2d import QDepthwiseConv2DAttributes
@@ -28,6 +30,7 @@ SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_planes.c", "tvm_tiny_planes.h")
 LARGEST_WIDTH = 8  # of a window
 LARGEST_PAIR_OFFSET = 1020  # of LDRD
 OUTPUTS_OF_TILE = 8
+LARGEST_VARIETY = 4  # of shifts that have functions of their own
 
 
 def kernel(
@@ -48,9 +51,20 @@ def kernel(
     form = scaling.rounded(layer) if job.is_polynomial else scaling.choose(layer)
     if form is None or (job.is_polynomial and not depthwise_polynomials.fits(weight)):
         return None
-    gather, convolve = gather_microkernel(job.plane), job.microkernel(form)
-    table = job.table(layer, form)
-    return _kernel(job, table, gather, convolve)
+    # polynomials have long functions, and would gain little
+    forms = {form.shift: form} if job.is_polynomial else _by_shift(form)
+    table = job.table(layer, next(iter(forms.values())))
+    return _kernel(job, table, {shift: job.microkernel(one) for shift, one in forms.items()}, layer)
+
+
+def _by_shift(form: Scaling) -> dict[int, Scaling]:
+    """A form for each shift, where channels have few: it is a number in the instructions then."""
+    if isinstance(form, Floored) or form.shift:
+        return {form.shift: form}
+    distinct = sorted({int(shift) for shift in form.shifts})
+    if len(distinct) > LARGEST_VARIETY or distinct[0] < 1:
+        return {0: form}
+    return {s: replace(form, shifts=np.full_like(form.shifts, s)) for s in distinct}
 
 
 @dataclass(frozen=True)
@@ -155,7 +169,10 @@ class _Job:
         return words.reshape(-1, weight.shape[2]).T
 
 
-def _kernel(job: _Job, table: Array, gather: MicroKernel, convolve: MicroKernel) -> Kernel:
+def _kernel(
+    job: _Job, table: Array, convolve: Mapping[int, MicroKernel], layer: scaling.Layer
+) -> Kernel:
+    gather, shifts = gather_microkernel(job.plane), layer.shift.astype(np.int8)
     batch, channels = job.data.shape[0], job.data.shape[3]
     in_image, out_image = job.data.elements // batch, job.output.elements // batch
     fields, plane = table.shape[1], job.plane
@@ -166,20 +183,32 @@ def _kernel(job: _Job, table: Array, gather: MicroKernel, convolve: MicroKernel)
     def depthwise_conv2d(
         x: T.Buffer((batch, in_image), "int8"),
         table: T.Buffer((channels, fields), "int32"),
+        shift: T.Buffer((channels,), "int8"),
         scratch: T.Buffer((words,), "int32"),
         y: T.Buffer((batch, out_image), "int8"),
     ):
         T.evaluate(call("tiny_fill_words", scratch[0], words, fill))
         for n, c in T.grid(batch, channels):
             T.evaluate(call(gather.name, x[n, c], scratch[0]))
-            T.evaluate(call(convolve.name, scratch[0], table[c, 0], y[n, c]))
+            T.evaluate(_convolution(convolve, shift[c], scratch[0], table[c, 0], y[n, c]))
         T.evaluate(clamp.call(y[0, 0]))
 
     return Kernel(
         "depthwise_conv2d",
         depthwise_conv2d,
-        (("table", table),),
+        (("table", table), ("shift", shifts)),
         TensorSpec((words,), "int32"),
         SOURCES,
-        (gather, convolve),
+        (gather, *convolve.values()),
     )
+
+
+def _convolution(
+    convolve: Mapping[int, MicroKernel], shift: tirx.Expr, *arguments: tirx.Expr
+) -> tirx.Expr:
+    """A call of the micro-kernel for a channel's shift."""
+    *others, (_, last) = convolve.items()
+    chosen = call(last.name, *arguments)
+    for own, function in reversed(others):
+        chosen = T.if_then_else(shift == own, call(function.name, *arguments), chosen)
+    return chosen
