@@ -148,18 +148,38 @@ typedef struct {
 
 /* Compilers would keep the addresses of all pixels of an unrolled loop, and run out of registers. */
 #if defined(__GNUC__)
-#define FORGET(pointer) __asm__("" : "+r"(pointer))
+#define FORGET(value) __asm__("" : "+r"(value))
 #else
-#define FORGET(pointer) (void)(pointer)
+#define FORGET(value) (void)(value)
 #endif
 
-/* Four channels of a pixel, or eight. */
-static inline block_t add_pixel(block_t sums, const int8_t *pixel, int32_t is_pair) {
-  sums.first = add_word(sums.first, load_aligned(pixel));
+/* Four channels of a pixel, or eight; `pixel` moves on. */
+static inline void add_pixel(block_t *sums, const int8_t **pixel, int32_t step, int32_t is_pair) {
+#if TINY_HAS_DSP
   if (is_pair) {
-    sums.second = add_word(sums.second, load_aligned(pixel + 4));
+    /* compilers make more than these six of it */
+    uint32_t low;
+    uint32_t high;
+    __asm__("ldrd %[low], %[high], [%[pixel]]\n\t"
+            "add %[pixel], %[step]\n\t"
+            "sxtab16 %[even0], %[even0], %[low]\n\t"
+            "sxtab16 %[odd0], %[odd0], %[low], ror #8\n\t"
+            "sxtab16 %[even1], %[even1], %[high]\n\t"
+            "sxtab16 %[odd1], %[odd1], %[high], ror #8"
+            : [low] "=&r"(low), [high] "=&r"(high), [pixel] "+&r"(*pixel),
+              [even0] "+&r"(sums->first.even), [odd0] "+&r"(sums->first.odd),
+              [even1] "+&r"(sums->second.even), [odd1] "+&r"(sums->second.odd)
+            : [step] "r"(step)
+            : "memory");
+    return;
   }
-  return sums;
+#endif
+  sums->first = add_word(sums->first, load_aligned(*pixel));
+  if (is_pair) {
+    sums->second = add_word(sums->second, load_aligned(*pixel + 4));
+  }
+  *pixel += step;
+  FORGET(*pixel);
 }
 
 static inline block_t sum_of(const window_t *window, int32_t channel, int32_t is_pair) {
@@ -173,14 +193,11 @@ static inline block_t sum_of(const window_t *window, int32_t channel, int32_t is
     for (; column >= 8; column -= 8) {
 #pragma GCC unroll 8
       for (int32_t i = 0; i < 8; ++i) {
-        sums = add_pixel(sums, pixel, is_pair);
-        pixel += step;
-        FORGET(pixel);
+        add_pixel(&sums, &pixel, step, is_pair);
       }
     }
     for (; column > 0; --column) {
-      sums = add_pixel(sums, pixel, is_pair);
-      pixel += step;
+      add_pixel(&sums, &pixel, step, is_pair);
     }
     start += window->row_step;
   }
