@@ -7,7 +7,6 @@ functions go only with the last of them. Then single layers take back what there
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +19,7 @@ from tvm_tiny.schedules.candidates import Candidate
 GOALS = ("speed", "balanced", "size")
 # Balanced firmware: weights and code for so many times the int8 weights, and code beside them.
 BALANCED_WEIGHTS, BALANCED_CODE = 1.3, 40 << 10
-# Small firmware pays so many instructions for a byte, more only where Flash is short.
+# Small firmware is balanced firmware that goes on paying so many instructions for a byte.
 PRICE = 100
 MARGIN_BYTES = 2048  # weights are counted, but code is estimated before it is compiled
 
@@ -46,11 +45,11 @@ class Limits:
 
 def choose_kernels(program: Program, limits: Limits) -> Program:
     """The program with the kernels for a goal; the smallest where none fit."""
-    limit = _flash_limit(program, limits)
+    enough = _flash_limit(program, limits)
+    limit = 0 if limits.goal == "size" else enough
     choice = tuple(layer.chosen for layer in program.layers)
-    if limit is None or _flash(choice) <= limit:
+    if limit is None or enough is None or _flash(choice) <= limit:
         return program
-    enough = _enough_flash(limits)
     choice = _faster(program, _smaller(program, choice, limit, enough), limit)
     return program.with_kernels(choice)
 
@@ -77,25 +76,16 @@ def with_less_scratch(program: Program, arena_bytes: int) -> Program | None:
 
 
 def _flash_limit(program: Program, limits: Limits) -> int | None:
-    """Bytes that the estimate may reach."""
-    if limits.goal == "size":
-        return 0
+    """Bytes that the estimate may reach; small firmware goes on below, at a fair price."""
     bounds = [limits.flash_bytes] if limits.flash_bytes is not None else []
-    if limits.goal == "balanced":
+    if limits.goal != "speed":
         weights = sum(layer.weights for layer in program.layers)
         bounds.append(int(BALANCED_WEIGHTS * weights) + BALANCED_CODE)
     return min(bounds) - MARGIN_BYTES if bounds else None
 
 
-def _enough_flash(limits: Limits) -> float:
-    """Bytes from which on a change has to be worth its price."""
-    if limits.goal != "size":
-        return 0
-    return math.inf if limits.flash_bytes is None else limits.flash_bytes - MARGIN_BYTES
-
-
-def _smaller(program: Program, choice: Choice, limit: int, enough: float) -> Choice:
-    """Change the choice until it fits, or nothing saves any more at a price worth paying."""
+def _smaller(program: Program, choice: Choice, limit: int, enough: int) -> Choice:
+    """Change the choice until it fits, or has enough and nothing saves more at a fair price."""
     while _flash(choice) > limit:
         changed = [_changed(choice, change) for change in _changes(program, choice)]
         offers = [_Offer.of(choice, other) for other in changed]

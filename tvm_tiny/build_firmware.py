@@ -30,7 +30,8 @@ def build(
     torch.export.ExportedProgram or a Relax IRModule. `target` is a board or a core; `sram` and
     `flash` are hard limits in bytes. `name` prefixes every C symbol (default: the file's name).
     `optimize` is "speed" (the fastest kernels that fit), "balanced" (at most 1.3 times the int8
-    weights and 40 KB of Flash, if that is possible) or "size" (the least Flash).
+    weights and 40 KB of Flash, if that is possible) or "size" (less still,
+    at up to 100 instructions a byte).
 
     Raises ModelError, UnsupportedError, TargetError, DoesNotFitError, MissingToolError.
     """

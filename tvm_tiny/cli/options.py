@@ -79,7 +79,8 @@ _MODEL_OPTIONS = (
         "--optimize",
         type=click.Choice(GOALS),
         help="Choose kernels: the fastest that fit (speed, the default), at most 1.3 times the "
-        "int8 weights and 40 KB of Flash (balanced), or the least Flash (size).",
+        "int8 weights and 40 KB of Flash (balanced), or less still, at up to 100 "
+        "instructions a byte (size).",
     ),
     click.option("--name", help="Prefix of all C names. Default: the name of the model's file."),
 )
