@@ -9,6 +9,7 @@ from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
 from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules.microkernel import call
 
 
 @dataclass(frozen=True)
@@ -45,10 +46,9 @@ def kernel(attrs: ConcatAttributes, *tensors: TensorSpec) -> Kernel:
             ]
             output = T.arg("y", T.Buffer((outer, total), dtype))
             for start, block, source in zip(starts, blocks, inputs, strict=False):
-                with T.grid(outer, block) as (o, i):
-                    with T.sblock("copy"):
-                        p, k = T.axis.remap("SS", [o, i])
-                        T.buffer_store(output, source[p, k], [p, k + int(start)])
+                with T.grid(outer) as o:
+                    to, size = output[o, int(start)], block * np.dtype(dtype).itemsize
+                    T.evaluate(call("tiny_copy_block", to, source[o, 0], size))
     return Kernel("concat", builder.get())
 
 

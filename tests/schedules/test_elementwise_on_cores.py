@@ -12,12 +12,15 @@ from tests.schedules.test_quantize import EDGES
 from tests.support.calls import side_by_side
 from tvm_tiny.build_firmware import build
 from tvm_tiny.schedules import dialect, qadd, qmul
+from tvm_tiny.schedules.concat import CONCAT, ConcatAttributes
 from tvm_tiny.schedules.dialect import TensorSpec
 from tvm_tiny.schedules.lookup import LOOKUP, LookupAttributes
+from tvm_tiny.schedules.pad import PAD, PadAttributes
 from tvm_tiny.schedules.qavg_pool2d import QAVG_POOL2D, QPool2DAttributes
 from tvm_tiny.schedules.qmax_pool2d import QMAX_POOL2D
 from tvm_tiny.schedules.qmean import QMEAN, QMeanAttributes, fold_count
 from tvm_tiny.schedules.quantize import QUANTIZE, QuantizeAttributes
+from tvm_tiny.schedules.resize import RESIZE, ResizeAttributes
 
 CORES = ("cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
 Scales = tuple[float, float, float]
@@ -45,6 +48,18 @@ def _pool(operator: Any, image: Any, window: Any, strides: Any, padding: Any) ->
     return call_of(operator, attrs, TensorSpec((2, *image), "int8"))
 
 
+def _moves() -> list[Any]:
+    """Return moves of blocks whose sizes are no whole words, and of some that are."""
+    calls = []
+    for channels in (1, 3, 7, 16):
+        image = TensorSpec((1, 4, 5, channels), "int8")
+        border = PadAttributes((0, 1, 2, 0), (0, 2, 1, 0), -5)
+        calls += [call_of(PAD, border, image), call_of(RESIZE, ResizeAttributes((2, 3)), image)]
+        wide = TensorSpec((1, 4, 5, channels + 2), "int8")
+        calls.append(call_of(CONCAT, ConcatAttributes(3), image, wide, image))
+    return calls
+
+
 def _calls() -> list[Any]:
     generator = np.random.default_rng(0)
     spec, vector = TensorSpec((3, 7, 43), "int8"), TensorSpec((3, 1, 43), "int8")
@@ -62,7 +77,7 @@ def _calls() -> list[Any]:
     for scale in (0.0078431377, 1.0, 0.5):
         attrs_of = QuantizeAttributes(float(np.float32(scale)), -3)
         calls.append(call_of(QUANTIZE, attrs_of, TensorSpec((301,), "float32")))
-    return calls
+    return calls + _moves()
 
 
 def _with_edges(samples: list[Any]) -> list[Any]:

@@ -6,6 +6,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define TINY_STATIC_ASSERT(condition, name) typedef char tiny_assert_##name[(condition) ? 1 : -1]
 
@@ -23,12 +24,37 @@
 #define TINY_LAYER __attribute__((noinline))
 #endif
 
+/* Compilers would call a library function instead of a loop that copies. */
+#if defined(__GNUC__)
+#define TINY_KEEP_LOOP(pointer) __asm__("" : "+r"(pointer))
+#else
+#define TINY_KEEP_LOOP(pointer) (void)(pointer)
+#endif
+
 static inline int32_t tiny_max(int32_t a, int32_t b) { return a > b ? a : b; }
 
 static inline int32_t tiny_min(int32_t a, int32_t b) { return a < b ? a : b; }
 
 static inline int32_t tiny_clamp(int32_t value, int32_t low, int32_t high) {
   return tiny_min(tiny_max(value, low), high);
+}
+
+/* Bytes of any alignment, a word at a time; library functions of small systems go byte by byte. */
+static inline void tiny_copy_block(void *to, const void *from, int32_t count) {
+  uint8_t *target = (uint8_t *)to;
+  const uint8_t *source = (const uint8_t *)from;
+  for (; count >= 8; count -= 8) {
+    uint32_t words[2];
+    memcpy(words, source, sizeof words);
+    memcpy(target, words, sizeof words);
+    source += 8;
+    target += 8;
+    TINY_KEEP_LOOP(source);
+  }
+  for (; count > 0; --count) {
+    *target++ = *source++;
+    TINY_KEEP_LOOP(source);
+  }
 }
 
 /* Clamp values in place, for layers whose range is less than int8's. */
