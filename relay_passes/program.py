@@ -14,7 +14,7 @@ from tvm import ir, relax
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import dialect
 from tvm_tiny.schedules.candidates import Candidate, candidates
-from tvm_tiny.schedules.dialect import Argument, Kernel, TensorSpec
+from tvm_tiny.schedules.dialect import Argument, Kernel, Overlap, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class Layer:
         """What computes it."""
         assert self.chosen.kernel is not None
         return self.chosen.kernel
+
+    @property
+    def overlaps(self) -> tuple[Overlap | None, ...]:
+        """How the output may lie over each input."""
+        return self.kernel.overlaps or (None,) * len(self.inputs)
 
 
 @dataclass(frozen=True)

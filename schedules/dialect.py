@@ -65,6 +65,18 @@ AttributesType = TypeVar("AttributesType", bound=Attributes)
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """How a kernel's output may lie over one of its inputs, which dies by it.
+
+    The output begins `shift` bytes behind the input's first byte (before it, where negative) or
+    anywhere before that; only there if `is_exact`. Nothing is then written before its last reading.
+    """
+
+    shift: int = 0
+    is_exact: bool = False
+
+
+@dataclass(frozen=True)
 class Kernel:
     """A PrimFunc and what it is called with.
 
@@ -72,6 +84,7 @@ class Kernel:
     it has any, the output. `constants` are (name, array) in the layout that the kernel wants, not
     the call's own. `name` is what the C function is called after. `sources` are files of the C
     runtime that the kernel calls, beside tvm_tiny.h, and `microkernels` functions made for it.
+    `overlaps` says for each run-time tensor how the output may lie over it; None: not at all.
     """
 
     name: str
@@ -80,6 +93,7 @@ class Kernel:
     scratch: TensorSpec | None = None
     sources: tuple[str, ...] = ()
     microkernels: tuple[MicroKernel, ...] = ()
+    overlaps: tuple[Overlap | None, ...] = ()
 
 
 @dataclass(frozen=True)
