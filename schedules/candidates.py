@@ -14,7 +14,7 @@ from tvm import ir
 
 from tvm_tiny.schedules import costs
 from tvm_tiny.schedules.costs import Pieces, Work
-from tvm_tiny.schedules.dialect import OPERATORS, Kernel, arguments_of, attributes_of
+from tvm_tiny.schedules.dialect import Call, Kernel, call_of
 
 PORTABLE = "portable"
 GAIN_OF_ORDER = 0.5  # instructions of a variant without a row, for one of the best behind it
@@ -66,9 +66,10 @@ def _predicted(operator: str, variant: str, work: Work, behind: Sequence[Candida
     return round(GAIN_OF_ORDER * min((c.instructions for c in behind), default=slowest))
 
 
-def candidates(call: ir.Call, features: Collection[str] = ()) -> list[Candidate]:
+def candidates(call: ir.Call | Call, features: Collection[str] = ()) -> list[Candidate]:
     """What a core with `features` may take for a call; the last resort can do all calls."""
-    operator, attrs, arguments = OPERATORS[call.op.name], attributes_of(call), arguments_of(call)
+    call = call_of(call)
+    operator, attrs, arguments = call.operator, call.attributes, call.arguments
     makers: dict[str, Callable[..., Kernel | None]] = {
         v.name: v.kernel for v in operator.variants if v.features.issubset(features)
     }

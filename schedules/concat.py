@@ -8,7 +8,16 @@ import numpy as np
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
-from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
+from tvm_tiny.schedules.dialect import (
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    Reach,
+    Reaches,
+    TensorSpec,
+    define,
+)
 from tvm_tiny.schedules.microkernel import call
 
 
@@ -52,4 +61,10 @@ def kernel(attrs: ConcatAttributes, *tensors: TensorSpec) -> Kernel:
     return Kernel("concat", builder.get())
 
 
-CONCAT = define(Operator("tiny.concat", ConcatAttributes, infer, meaning, kernel))
+def reaches(attrs: ConcatAttributes, *tensors: TensorSpec) -> Reaches | None:
+    """Channels of the same place."""
+    is_by_channel = len(tensors[0].shape) == 4 and attrs.axis in (3, -1)
+    return (Reach(),) * len(tensors) if is_by_channel else None
+
+
+CONCAT = define(Operator("tiny.concat", ConcatAttributes, infer, meaning, kernel, reaches=reaches))

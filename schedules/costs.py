@@ -19,13 +19,12 @@ import tvm_ffi
 from tvm import ir, tirx
 
 from tvm_tiny.schedules.dialect import (
-    OPERATORS,
     Argument,
     Attributes,
+    Call,
     Kernel,
     TensorSpec,
-    arguments_of,
-    attributes_of,
+    call_of,
 )
 from tvm_tiny.schedules.microkernel import MicroKernel
 from tvm_tiny.schedules.window import WindowAttributes
@@ -83,7 +82,7 @@ class Work:
     units: Mapping[str, float]
 
 
-def work_of(call: ir.Call) -> Work:
+def work_of(call: ir.Call | Call) -> Work:
     """How much of each unit a call has, by the names that the table's rows use.
 
     Convolutions take pixels in tiles of two or four (of a row, where windows are wider than a
@@ -92,10 +91,9 @@ def work_of(call: ir.Call) -> Work:
     happens where pixels are no whole words, `wide_` where windows are wider than a pixel, `border_`
     in tiles that reach over the border, `square_` in tiles of 2 x 2 outputs.
     """
-    operator, attrs, arguments = OPERATORS[call.op.name], attributes_of(call), arguments_of(call)
-    output = operator.infer(attrs, *arguments)
-    macs = operator.macs(attrs, *arguments)
-    read = [a for a in arguments if isinstance(a, TensorSpec)]
+    call = call_of(call)
+    attrs, arguments, read = call.attributes, call.arguments, call.inputs
+    output, macs = call.output, call.macs
     inputs = sum(spec.elements for spec in read)
     channels, depth = (spec.shape[-1] if spec.shape else 1 for spec in (output, read[0]))
     pixels = max(output.elements // channels, 1)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
+from tvm_tiny.schedules import elementwise
 from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
 
 
@@ -42,4 +43,13 @@ def kernel(attrs: DequantizeAttributes, data: TensorSpec) -> Kernel:
     return Kernel("dequantize", dequantize)
 
 
-DEQUANTIZE = define(Operator("tiny.dequantize", DequantizeAttributes, infer, meaning, kernel))
+DEQUANTIZE = define(
+    Operator(
+        "tiny.dequantize",
+        DequantizeAttributes,
+        infer,
+        meaning,
+        kernel,
+        reaches=elementwise.reaches,
+    )
+)

@@ -106,12 +106,31 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """What an element of the output reads of an NHWC input: rows and columns, in this order.
+
+    Output (y, x) reads `extent` elements from (y, x) * `strides` - `padding` on; `fill` is what it
+    sees outside the image. The image ends where the input ends, whatever is read beyond.
+    """
+
+    extent: tuple[int, int] = (1, 1)
+    strides: tuple[int, int] = (1, 1)
+    padding: tuple[int, int] = (0, 0)
+    fill: int = 0
+
+
+# Of each run-time tensor; None is one that is read whole by every element.
+Reaches = tuple[Reach | None, ...]
+
+
+@dataclass(frozen=True)
 class Operator:
     """One operator of the dialect.
 
     `infer(attrs, *arguments)` gives the output's TensorSpec, `meaning(attrs, *arrays)` its value,
     `kernel(attrs, *arguments)` the portable code, `macs(attrs, *arguments)` the
     multiply-accumulates. `variants` stand in the order in which they should be tried.
+    `reaches(attrs, *arguments)` says what parts of an image need; None where only whole ones work.
     """
 
     name: str
@@ -121,6 +140,7 @@ class Operator:
     kernel: Callable[..., Kernel]
     macs: Callable[..., int] = lambda attrs, *arguments: 0
     variants: tuple[Variant, ...] = ()
+    reaches: Callable[..., Reaches | None] = lambda attrs, *arguments: None
 
     def __call__(self, attrs: Attributes, *arguments: ir.Expr) -> ir.Call:
         """A Relax call of this operator."""
@@ -128,6 +148,35 @@ class Operator:
 
 
 OPERATORS: dict[str, Operator] = {}
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of an operator as plain data."""
+
+    operator: Operator
+    attributes: Attributes
+    arguments: tuple[Argument, ...]
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Its run-time tensors."""
+        return tuple(a for a in self.arguments if isinstance(a, TensorSpec))
+
+    @property
+    def output(self) -> TensorSpec:
+        """What it gives."""
+        return self.operator.infer(self.attributes, *self.arguments)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates."""
+        return self.operator.macs(self.attributes, *self.arguments)
+
+    @property
+    def reaches(self) -> Reaches | None:
+        """What parts of the output read of each run-time tensor."""
+        return self.operator.reaches(self.attributes, *self.arguments)
 
 
 def define(operator: Operator) -> Operator:
@@ -144,6 +193,13 @@ def operator_of(call: ir.Expr) -> Operator | None:
     """The dialect's operator that `call` calls, or None."""
     is_call = isinstance(call, ir.Call) and isinstance(call.op, ir.Op)
     return OPERATORS.get(call.op.name) if is_call else None
+
+
+def call_of(call: ir.Call | Call) -> Call:
+    """A Relax call as plain data."""
+    if isinstance(call, Call):
+        return call
+    return Call(OPERATORS[call.op.name], attributes_of(call), tuple(arguments_of(call)))
 
 
 def attributes_of(call: ir.Call) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +12,15 @@ from tvm.script import tirx as T
 
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import numerics
-from tvm_tiny.schedules.dialect import Argument, Array, Kernel, TensorSpec
+from tvm_tiny.schedules.dialect import (
+    Argument,
+    Array,
+    Attributes,
+    Kernel,
+    Reach,
+    Reaches,
+    TensorSpec,
+)
 from tvm_tiny.schedules.microkernel import call
 
 SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_elementwise.h", "tvm_tiny_elementwise.c")
@@ -22,6 +31,19 @@ MAX_OUTER_AXES = 3
 def broadcast_shape(a: Argument, b: Argument) -> tuple[int, ...]:
     """numpy's rule."""
     return np.broadcast_shapes(a.shape, b.shape)
+
+
+def reaches(attrs: Attributes, *arguments: Argument) -> Reaches | None:
+    """What elements of the same place give: tensors of the whole image, the others read whole."""
+    shape = np.broadcast_shapes(*(argument.shape for argument in arguments))
+    found: list[Reach | None] = []
+    for argument in arguments:
+        is_whole, is_small = argument.shape == shape, math.prod(argument.shape[-3:-1]) == 1
+        if len(shape) != 4 or not (is_small or (is_whole and isinstance(argument, TensorSpec))):
+            return None
+        if isinstance(argument, TensorSpec):
+            found.append(Reach() if is_whole else None)
+    return tuple(found)
 
 
 def clamp(value: tirx.Expr, low: int, high: int) -> tirx.Expr:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
+from tvm_tiny.schedules import elementwise
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -84,5 +85,6 @@ LOOKUP = define(
         meaning,
         kernel,
         variants=(Variant("run", frozenset(), run_kernel),),
+        reaches=lambda attrs, data, table: elementwise.reaches(attrs, data),
     )
 )

@@ -154,5 +154,6 @@ QADD = define(
         meaning,
         kernel,
         variants=(Variant("linear", frozenset(), linear_kernel),),
+        reaches=elementwise.reaches,
     )
 )

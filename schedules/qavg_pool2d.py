@@ -17,11 +17,12 @@ from tvm_tiny.schedules.dialect import (
     Attributes,
     Kernel,
     Operator,
+    Reaches,
     TensorSpec,
     Variant,
     define,
 )
-from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
+from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches, reach_of
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,11 @@ def word_kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel | None:
     return pooling.pool_kernel("avg_pool2d", data, output, "tiny_average_pool", tables)
 
 
+def reaches(attrs: QPool2DAttributes, data: TensorSpec) -> Reaches | None:
+    """Windows of the image; not over its border, where they count fewer elements."""
+    return None if attrs.is_padded else (reach_of(attrs, attrs.size, 0),)
+
+
 QAVG_POOL2D = define(
     Operator(
         "tiny.qavg_pool2d",
@@ -105,5 +111,6 @@ QAVG_POOL2D = define(
         meaning,
         kernel,
         variants=(Variant("words", frozenset(), word_kernel),),
+        reaches=reaches,
     )
 )

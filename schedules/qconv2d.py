@@ -26,6 +26,7 @@ from tvm_tiny.schedules.dialect import (
     Attributes,
     Kernel,
     Operator,
+    Reaches,
     TensorSpec,
     Variant,
     define,
@@ -36,7 +37,7 @@ from tvm_tiny.schedules.requantization import (
     HeliumEpilogue,
     RequantizeAttributes,
 )
-from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
+from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches, reach_of
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,11 @@ def helium_kernel(
     return helium_conv.kernel(attrs, data, output, weight, bias, epilogue)
 
 
+def reaches(attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> Reaches:
+    """Windows of the image; outside it holds the zero point."""
+    return (reach_of(attrs, (weight.shape[1], weight.shape[2]), attrs.input_zero_point),)
+
+
 QCONV2D = define(
     Operator(
         "tiny.qconv2d",
@@ -276,5 +282,6 @@ QCONV2D = define(
             Variant("pairs", frozenset({"dsp"}), pair_kernel),
             Variant("packed", frozenset({"dsp"}), packed_kernel),
         ),
+        reaches,
     )
 )

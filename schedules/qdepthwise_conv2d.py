@@ -23,6 +23,7 @@ from tvm_tiny.schedules.dialect import (
     Attributes,
     Kernel,
     Operator,
+    Reaches,
     TensorSpec,
     Variant,
     define,
@@ -33,7 +34,7 @@ from tvm_tiny.schedules.requantization import (
     HeliumEpilogue,
     RequantizeAttributes,
 )
-from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches
+from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches, reach_of
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,13 @@ def helium_kernel(
     return helium_depthwise.kernel(attrs, data, output, weight, bias, epilogue)
 
 
+def reaches(
+    attrs: QDepthwiseConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> Reaches:
+    """Windows of the image; outside it holds the zero point."""
+    return (reach_of(attrs, (weight.shape[0], weight.shape[1]), attrs.input_zero_point),)
+
+
 QDEPTHWISE_CONV2D = define(
     Operator(
         "tiny.qdepthwise_conv2d",
@@ -205,5 +213,6 @@ QDEPTHWISE_CONV2D = define(
             Variant("planes", frozenset({"dsp"}), fast_kernel),
             Variant("plane", frozenset({"dsp"}), plane_kernel),
         ),
+        reaches,
     )
 )

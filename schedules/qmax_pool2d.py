@@ -5,9 +5,9 @@ from __future__ import annotations
 from tvm.script import tirx as T
 
 from tvm_tiny.schedules import elementwise, numerics, pooling
-from tvm_tiny.schedules.dialect import Array, Kernel, Operator, TensorSpec, Variant, define
+from tvm_tiny.schedules.dialect import Array, Kernel, Operator, Reaches, TensorSpec, Variant, define
 from tvm_tiny.schedules.qavg_pool2d import QPool2DAttributes, infer
-from tvm_tiny.schedules.window import WindowIndex, patches
+from tvm_tiny.schedules.window import WindowIndex, patches, reach_of
 
 
 def meaning(attrs: QPool2DAttributes, data: Array) -> Array:
@@ -57,6 +57,11 @@ def word_kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel | None:
     return pooling.pool_kernel("max_pool2d", data, output, "tiny_max_pool", tables)
 
 
+def reaches(attrs: QPool2DAttributes, data: TensorSpec) -> Reaches:
+    """Windows of the image; what lies outside is never the largest."""
+    return (reach_of(attrs, attrs.size, numerics.INT8_MIN),)
+
+
 QMAX_POOL2D = define(
     Operator(
         "tiny.qmax_pool2d",
@@ -65,5 +70,6 @@ QMAX_POOL2D = define(
         meaning,
         kernel,
         variants=(Variant("words", frozenset(), word_kernel),),
+        reaches=reaches,
     )
 )

@@ -92,5 +92,6 @@ QMUL = define(
         meaning,
         kernel,
         variants=(Variant("runs", frozenset(), run_kernel),),
+        reaches=elementwise.reaches,
     )
 )

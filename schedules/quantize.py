@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import numerics
+from tvm_tiny.schedules import elementwise, numerics
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -133,5 +133,6 @@ QUANTIZE = define(
         meaning,
         kernel,
         variants=(Variant("fused", frozenset({"fpu"}), fused_kernel),),
+        reaches=elementwise.reaches,
     )
 )

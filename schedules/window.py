@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules.dialect import Array, Attributes
+from tvm_tiny.schedules.dialect import Array, Attributes, Reach
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,23 @@ class WindowAttributes(Attributes):
             (padded[0] - reach[0]) // self.strides[0] + 1,
             (padded[1] - reach[1]) // self.strides[1] + 1,
         )
+
+
+def reach_of(attrs: WindowAttributes, kernel: tuple[int, int], fill: int) -> Reach:
+    """What windows of a kernel's size read."""
+    rows, columns = (d * (k - 1) + 1 for d, k in zip(attrs.dilation, kernel, strict=True))
+    return Reach((rows, columns), attrs.strides, attrs.padding[:2], fill)
+
+
+def without_border(attrs: Attributes, rows: bool, columns: bool) -> Attributes:
+    """The same for a part of an image that holds its own border: above and below, at the sides."""
+    if not isinstance(attrs, WindowAttributes):
+        return attrs
+    top, left, bottom, right = attrs.padding
+    vertical = (0, 0) if rows else (top, bottom)
+    sides = (0, 0) if columns else (left, right)
+    padding = (vertical[0], sides[0], vertical[1], sides[1])
+    return dataclasses.replace(attrs, padding=padding)
 
 
 def patches(data: Array, kernel: tuple[int, int], attrs: WindowAttributes, fill: int) -> Array:
