@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from tvm_tiny.errors import TargetError
 from tvm_tiny.relay_passes.plan_arena import live_intervals
-from tvm_tiny.relay_passes.program import Program
+from tvm_tiny.relay_passes.program import Program, Stage, Step, layers_of
 from tvm_tiny.schedules import costs
 from tvm_tiny.schedules.candidates import Candidate
 
@@ -59,20 +59,31 @@ def with_less_scratch(program: Program, arena_bytes: int) -> Program | None:
 
     Too much is what exceeds `arena_bytes`, and the most of all. None if no such layer has less.
     """
-    steps = range(len(program.layers))
+    steps = range(len(program.steps))
     live = live_intervals(program)
     needed = [sum(i.size for i in live if i.first <= step <= i.last) for step in steps]
     limit = min(arena_bytes, max(needed, default=0) - 1)
-    layers, is_less = [], False
-    for layer, bytes_live in zip(program.layers, needed, strict=True):
-        left = [c for c in layer.candidates if c.kernel is not None]
-        if bytes_live > limit:
-            less = [c for c in left if c.scratch_bytes < layer.chosen.scratch_bytes]
-            left, is_less = less or left, is_less or bool(less)
-        layers.append(replace(layer, chosen=left[0], candidates=tuple(left)))
-    if not is_less:
+    smaller = [
+        _with_less_scratch(step, bytes_live - limit)
+        for step, bytes_live in zip(program.steps, needed, strict=True)
+    ]
+    if smaller == list(program.steps):
         return None
-    return replace(program, layers=tuple(layers)).with_kernels([layer.chosen for layer in layers])
+    layers = [layer for step in smaller for layer in layers_of(step)]
+    with_candidates = replace(program, steps=tuple(smaller))
+    return with_candidates.with_kernels([layer.chosen for layer in layers])
+
+
+def _with_less_scratch(step: Step, excess: int) -> Step:
+    """A layer without the kernels of most scratch where bytes are too many.
+
+    Stages have been given candidates for the room that there is.
+    """
+    if excess <= 0 or isinstance(step, Stage):
+        return step
+    largest = step.chosen.scratch_bytes
+    less = tuple(c for c in step.candidates if c.kernel and c.scratch_bytes < largest)
+    return replace(step, chosen=less[0], candidates=less) if less else step
 
 
 def _flash_limit(program: Program, limits: Limits) -> int | None:

@@ -11,9 +11,8 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tvm_tiny.relay_passes.program import Program
+from tvm_tiny.relay_passes.program import Program, aligned
 
-ALIGNMENT = 16
 CLIMBING_STEPS = 400
 
 
@@ -55,20 +54,15 @@ def live_intervals(program: Program) -> list[Interval]:
     sizes = {t.storage: aligned(t.spec.nbytes) for t in program.tensors}
     first = {storage[port.tensor]: 0 for port in program.inputs}
     last = dict(first)
-    for step, layer in enumerate(program.layers):
+    for step, layer in enumerate(program.steps):
         first.setdefault(storage[layer.output], step)
         if layer.scratch is not None:
             first[layer.scratch] = last[layer.scratch] = step
         for name in (*layer.inputs, layer.output):
             last[storage[name]] = step
     for port in program.outputs:
-        last[storage[port.tensor]] = len(program.layers)
+        last[storage[port.tensor]] = len(program.steps)
     return [Interval(name, sizes[name], first[name], last[name]) for name in first]
-
-
-def aligned(size: int) -> int:
-    """`size` rounded up to the arena's alignment."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
 
 
 def lower_bound(intervals: Sequence[Interval]) -> int:

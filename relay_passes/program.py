@@ -14,7 +14,10 @@ from tvm import ir, relax
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import dialect
 from tvm_tiny.schedules.candidates import Candidate, candidates
-from tvm_tiny.schedules.dialect import Argument, Kernel, Overlap, TensorSpec
+from tvm_tiny.schedules.dialect import Argument, Call, Kernel, Overlap, Reaches, TensorSpec
+
+ALIGNMENT = 16  # of tensors in the arena
+CALL_BACK = "call-back"  # a source of rows that is no tensor
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Layer:
     weights: int = 0  # elements of int8
     candidates: tuple[Candidate, ...] = ()
     scratch: str | None = None
+    call: Call | None = None  # what it computes, as plain data
 
     @property
     def kernel(self) -> Kernel:
@@ -56,6 +60,87 @@ class Layer:
 
 
 @dataclass(frozen=True)
+class Rows:
+    """A tensor of a stage, of which `capacity` rows exist at a time.
+
+    `border` rows of `fill` stand above the image, and as many below as windows reach. Tensors of
+    `offset` None are whole, in the arena; all others lie so many bytes inside the stage's scratch.
+    With a `source`, rows are copied from that whole tensor, `copied` at a time; with the source
+    CALL_BACK the firmware asks its user for them.
+    """
+
+    name: str
+    spec: TensorSpec
+    capacity: int
+    border: int = 0
+    fill: int = 0
+    offset: int | None = None
+    source: str | None = None
+    copied: int = 0
+
+    @property
+    def height(self) -> int:
+        """Rows of the whole tensor."""
+        return self.spec.shape[1]
+
+    @property
+    def pitch(self) -> int:
+        """Bytes of a row."""
+        return self.spec.nbytes // self.height
+
+
+@dataclass(frozen=True)
+class RowLayer:
+    """A layer of a stage, whose kernel makes `rows` rows; `reaches` as its operator says."""
+
+    layer: Layer
+    reaches: Reaches
+    rows: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Layers that run by strips of rows: of the tensors between them only some rows exist.
+
+    To the planner it is one layer. `scratch_bytes` hold all rows, and behind them at
+    `kernel_scratch` the scratch of the kernel that runs.
+    """
+
+    name: str
+    rows: tuple[Rows, ...]
+    row_layers: tuple[RowLayer, ...]
+    inputs: tuple[str, ...]
+    output: str
+    overlaps: tuple[Overlap | None, ...]
+    scratch: str | None = None
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Its layers in the order of the graph."""
+        return tuple(item.layer for item in self.row_layers)
+
+    @property
+    def kernel_scratch(self) -> int:
+        """Bytes of all rows, behind which kernels have their scratch."""
+        ends = [0, *(r.offset + r.capacity * r.pitch for r in self.rows if r.offset is not None)]
+        return aligned(max(ends))
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Memory beside its inputs and its output."""
+        return self.kernel_scratch + max(layer.chosen.scratch_bytes for layer in self.layers)
+
+    def with_kernels(self, chosen: Sequence[Candidate]) -> Stage:
+        """The same with other candidates, one for each layer."""
+        pairs = zip(self.row_layers, chosen, strict=True)
+        layers = [replace(item, layer=replace(item.layer, chosen=one)) for item, one in pairs]
+        return replace(self, row_layers=tuple(layers))
+
+
+Step = Layer | Stage
+
+
+@dataclass(frozen=True)
 class Port:
     """An input or output of the model; float ports have neither scale nor zero point."""
 
@@ -67,10 +152,10 @@ class Port:
 
 @dataclass(frozen=True)
 class Program:
-    """All tensors, and the layers in the order they run."""
+    """All tensors that are whole in the arena, and the steps in the order they run."""
 
     tensors: tuple[Tensor, ...]
-    layers: tuple[Layer, ...]
+    steps: tuple[Step, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
@@ -78,30 +163,58 @@ class Program:
         """The tensor of a name."""
         return next(tensor for tensor in self.tensors if tensor.name == name)
 
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """All layers, those of stages too."""
+        return tuple(layer for step in self.steps for layer in layers_of(step))
+
     def with_kernels(self, chosen: Sequence[Candidate]) -> Program:
         """The same with other candidates, one for each layer, and their scratch."""
-        old = {layer.scratch for layer in self.layers}
+        given = iter(chosen)
+        steps = [_with_kernels(step, [next(given) for _ in layers_of(step)]) for step in self.steps]
+        return self.with_steps(steps)
+
+    def with_steps(self, steps: Sequence[Step]) -> Program:
+        """The same with other steps, and scratch for each that needs it."""
+        old = {step.scratch for step in self.steps}
         kept = {tensor.name: tensor for tensor in self.tensors if tensor.name not in old}
-        layers = [
-            _with_scratch(replace(layer, chosen=candidate), kept)
-            for layer, candidate in zip(self.layers, chosen, strict=True)
-        ]
-        return replace(self, tensors=tuple(_in_order(kept, layers)), layers=tuple(layers))
+        steps = [_with_scratch(step, kept) for step in steps]
+        return replace(self, tensors=tuple(_in_order(kept, steps)), steps=tuple(steps))
 
 
-def _with_scratch(layer: Layer, tensors: dict[str, Tensor]) -> Layer:
-    """The layer with a tensor for its kernel's scratch, which joins `tensors`."""
-    spec = layer.kernel.scratch
+def layers_of(step: Step) -> tuple[Layer, ...]:
+    """A layer alone, or those of a stage."""
+    return step.layers if isinstance(step, Stage) else (step,)
+
+
+def aligned(size: int) -> int:
+    """`size` rounded up to the alignment of tensors in the arena."""
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
+def _with_kernels(step: Step, chosen: Sequence[Candidate]) -> Step:
+    return step.with_kernels(chosen) if isinstance(step, Stage) else replace(step, chosen=chosen[0])
+
+
+def _with_scratch(step: Step, tensors: dict[str, Tensor]) -> Step:
+    """The step with a tensor for its scratch, which joins `tensors`."""
+    spec = _scratch_of(step)
     if spec is None:
-        return replace(layer, scratch=None)
-    name = unique(f"{layer.output}_scratch", tensors)
+        return replace(step, scratch=None)
+    name = unique(f"{step.output}_scratch", tensors)
     tensors[name] = Tensor(name, spec, name)
-    return replace(layer, scratch=name)
+    return replace(step, scratch=name)
 
 
-def _in_order(tensors: dict[str, Tensor], layers: Sequence[Layer]) -> Iterator[Tensor]:
+def _scratch_of(step: Step) -> TensorSpec | None:
+    if isinstance(step, Stage):
+        return TensorSpec((step.scratch_bytes,), "uint8") if step.scratch_bytes else None
+    return step.kernel.scratch
+
+
+def _in_order(tensors: dict[str, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:
     """Scratch stands behind the output that it belongs to."""
-    scratch = {layer.output: layer.scratch for layer in layers if layer.scratch}
+    scratch = {step.output: step.scratch for step in steps if step.scratch}
     for name, tensor in tensors.items():
         if name not in scratch.values():
             yield tensor
@@ -185,23 +298,23 @@ class _Builder:
             raise UnsupportedError("not an operator of the integer dialect", where=str(value)[:80])
 
     def _call(self, var: ir.Var, call: ir.Call) -> None:
-        operator = dialect.OPERATORS[call.op.name]
-        attrs, arguments = dialect.attributes_of(call), dialect.arguments_of(call)
         inputs = [self.names[a] for a in call.args if isinstance(a, ir.Var)]
         self._define(var)
         output = self.names[var]
-        found = candidates(call, self.features)
-        macs = operator.macs(attrs, *arguments)
+        plain = dialect.call_of(call)
+        found = candidates(plain, self.features)
+        macs = plain.macs
         self.layers.append(
             Layer(
-                attrs.layer or output,
-                operator.name.removeprefix("tiny."),
+                plain.attributes.layer or output,
+                plain.operator.name.removeprefix("tiny."),
                 tuple(inputs),
                 output,
                 self._fastest(found, output),
                 macs,
-                sum(map(_weights, arguments)) if macs else 0,
+                sum(map(_weights, plain.arguments)) if macs else 0,
                 tuple(found),
+                call=plain,
             )
         )
 

@@ -100,7 +100,7 @@ def test_other_kernels_are_not_made_without_need() -> None:
     whole = program([FAST])
     layer = whole.layers[0]
     spare = Candidate("tiny.op", "spare", 900, refuse)
-    whole = replace(whole, layers=(replace(layer, candidates=(layer.chosen, spare)),))
+    whole = replace(whole, steps=(replace(layer, candidates=(layer.chosen, spare)),))
     assert variants(with_flash(whole, 100 * KB)) == ["fast"]
 
 

@@ -8,15 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tvm_tiny.relay_passes.plan_arena import (
-    ALIGNMENT,
     ArenaPlan,
     Interval,
-    aligned,
     live_intervals,
     lower_bound,
     plan_arena,
 )
-from tvm_tiny.relay_passes.program import Layer, Port, Program, Tensor
+from tvm_tiny.relay_passes.program import ALIGNMENT, Layer, Port, Program, Tensor, aligned
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Kernel, TensorSpec
 

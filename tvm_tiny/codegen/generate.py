@@ -12,8 +12,8 @@ import numpy as np
 from tvm_tiny.codegen.c_printer import CPrinter, c_type
 from tvm_tiny.codegen.identifiers import c_comment, c_string, identifier
 from tvm_tiny.codegen.lower_kernel import lower_kernel
-from tvm_tiny.relay_passes.plan_arena import ALIGNMENT, ArenaPlan
-from tvm_tiny.relay_passes.program import Layer, Port, Program, Tensor, unique
+from tvm_tiny.relay_passes.plan_arena import ArenaPlan
+from tvm_tiny.relay_passes.program import ALIGNMENT, Layer, Port, Program, Tensor, unique
 from tvm_tiny.schedules.microkernel import MicroKernel, indent
 from tvm_tiny.version import VERSION
 
