@@ -54,6 +54,11 @@ class Layer:
         return self.chosen.kernel
 
     @property
+    def output_bytes(self) -> int:
+        """What it gives at a time."""
+        return self.call.output.nbytes if self.call is not None else 0
+
+    @property
     def overlaps(self) -> tuple[Overlap | None, ...]:
         """How the output may lie over each input."""
         return self.kernel.overlaps or (None,) * len(self.inputs)

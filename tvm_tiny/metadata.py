@@ -98,7 +98,7 @@ def describe(compiled: Compiled, target: Target) -> Metadata:
                 layer.operator,
                 symbol,
                 layer.macs,
-                program.tensor(layer.output).spec.nbytes,
+                layer.output_bytes,
                 layer.chosen.variant,
                 _cost(layer.chosen, target.core.cycle_model),
             )

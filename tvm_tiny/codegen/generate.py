@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -12,8 +13,20 @@ import numpy as np
 from tvm_tiny.codegen.c_printer import CPrinter, c_type
 from tvm_tiny.codegen.identifiers import c_comment, c_string, identifier
 from tvm_tiny.codegen.lower_kernel import lower_kernel
+from tvm_tiny.codegen.stage_text import Callee, StageText, stage_text
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan
-from tvm_tiny.relay_passes.program import ALIGNMENT, Layer, Port, Program, Tensor, unique
+from tvm_tiny.relay_passes.program import (
+    ALIGNMENT,
+    Layer,
+    Port,
+    Program,
+    RowLayer,
+    Stage,
+    Tensor,
+    layers_of,
+    unique,
+)
+from tvm_tiny.schedules.dialect import TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, indent
 from tvm_tiny.version import VERSION
 
@@ -50,6 +63,16 @@ class LayerText:
     symbol: str
     description: str
     call: str
+    parameters: str = "uint8_t *arena"
+    is_in_arena: bool = True  # whether it is called with the arena
+
+
+@dataclass(frozen=True)
+class RunText:
+    """A call of the run function, of a layer or of a stage, which may fail by its call-back."""
+
+    symbol: str
+    is_called_back: bool
 
 
 @dataclass(frozen=True)
@@ -81,7 +104,8 @@ class _Generator:
         self.labels = self._labels()
 
     def run(self) -> GeneratedCode:
-        layers = [self._layer(i, layer) for i, layer in enumerate(self.program.layers)]
+        layers = self._layers()
+        stages = self._stages(layers)
         weight_bytes = sum(constant.nbytes for constant in self.constants.values())
         context = {
             "name": self.name,
@@ -90,6 +114,8 @@ class _Generator:
             "plan": self.plan,
             "alignment": ALIGNMENT,
             "layers": layers,
+            "stages": stages,
+            "runs": self._runs(layers, stages),
             "macs": sum(layer.macs for layer in self.program.layers),
             "weight_bytes": weight_bytes,
             "tensors": [self._tensor_row(tensor) for tensor in self.program.tensors],
@@ -101,6 +127,7 @@ class _Generator:
         }
         runtime = files("tvm_tiny").joinpath("runtime")
         used = {source for layer in self.program.layers for source in layer.kernel.sources}
+        used |= set(ROWS_SOURCES if stages else ())
         context["headers"] = [source for source in sorted(used) if source.endswith(".h")]
         context["microkernels"] = [self._microkernel(f) for f in self.microkernels.values()]
         templates = FILES + (MICROKERNEL_FILES if self.microkernels else ())
@@ -148,28 +175,108 @@ class _Generator:
             "nbytes": spec.nbytes,
             "initialiser": ", ".join(fields),
             "assertion": f"{which}_is_inside",
-            "description": f"{c_comment(port.name)}, {_shape(tensor)}{scaling}",
+            "description": f"{c_comment(port.name)}, {_shape(spec)}{scaling}",
         }
 
-    def _layer(self, index: int, layer: Layer) -> LayerText:
+    def _layers(self) -> list[LayerText]:
+        texts: list[LayerText] = []
+        for step in self.program.steps:
+            if isinstance(step, Stage):
+                texts += [
+                    self._row_layer(number, item, step)
+                    for number, item in enumerate(step.row_layers, len(texts))
+                ]
+            else:
+                inputs = [self._at(name, "const ") for name in step.inputs]
+                scratch = [] if step.scratch is None else [self._at(step.scratch, "")]
+                output = self._at(step.output, "")
+                specs = [self.tensors[name].spec for name in (*step.inputs, step.output)]
+                texts.append(self._layer(len(texts), step, specs, [*inputs], scratch, output))
+        return texts
+
+    def _row_layer(self, index: int, item: RowLayer, stage: Stage) -> LayerText:
+        """A layer of a stage, which is told where its rows are."""
+        layer, call = item.layer, item.layer.call
+        assert call is not None
+        inputs: list[str] = []
+        parameters: list[str] = []
+        is_alone = sum(reach is not None for reach in item.reaches) == 1
+        for name, spec, reach in zip(layer.inputs, call.inputs, item.reaches, strict=True):
+            if reach is None:
+                inputs.append(self._at(name, "const "))
+                continue
+            variable = "x" if is_alone else f"x{len(parameters)}"
+            inputs.append(variable)
+            parameters.append(f"const {c_type(spec.dtype)} *{variable}")
+        scratch = []
+        if layer.kernel.scratch is not None:
+            assert stage.scratch is not None
+            base, ctype = self.labels[stage.scratch], c_type(layer.kernel.scratch.dtype)
+            scratch = [f"({ctype} *)(arena + {base} + {stage.kernel_scratch})"]
+        parameters.append(f"{c_type(call.output.dtype)} *y")
+        text = self._layer(index, layer, [*call.inputs, call.output], inputs, scratch, "y")
+        is_in_arena = "(arena + " in text.call
+        listed = ["uint8_t *arena", *parameters] if is_in_arena else parameters
+        return replace(text, parameters=", ".join(listed), is_in_arena=is_in_arena)
+
+    def _layer(
+        self,
+        index: int,
+        layer: Layer,
+        specs: Sequence[TensorSpec],
+        inputs: list[str],
+        scratch: list[str],
+        output: str,
+    ) -> LayerText:
+        """A layer's function; `specs` are those of inputs and output, the others C expressions."""
         number = f"{index:02d}"
         kernel = self._kernel(number, layer)
         kernel.users.append(number)
-        inputs = [self._at(name, "const ") for name in layer.inputs]
         constants = [
             self._constant(f"{name}_{number}", values) for name, values in layer.kernel.constants
         ]
-        scratch = [] if layer.scratch is None else [self._at(layer.scratch, "")]
-        arguments = [*inputs, *constants, *scratch, self._at(layer.output, "")]
+        arguments = [*inputs, *constants, *scratch, output]
         kept = [text for text, is_used in zip(arguments, kernel.used, strict=True) if is_used]
-        read = ", ".join(_shape(self.tensors[name]) for name in layer.inputs)
+        read = ", ".join(map(_shape, specs[:-1]))
         macs = f", {layer.macs} MACs" if layer.macs else ""
         description = f"{number} {layer.operator} {c_comment(layer.name)}: {read} -> "
         return LayerText(
             f"{self.name}_layer_{number}_{layer.kernel.name}",
-            description + _shape(self.tensors[layer.output]) + macs,
+            description + _shape(specs[-1]) + macs,
             _call(kernel.symbol, kept),
         )
+
+    def _stages(self, layers: Sequence[LayerText]) -> list[StageText]:
+        outputs = [layer.output for layer in self.program.layers]
+        callees = {
+            output: Callee(text.symbol, text.is_in_arena)
+            for output, text in zip(outputs, layers, strict=True)
+        }
+        stages = [step for step in self.program.steps if isinstance(step, Stage)]
+        return [
+            stage_text(
+                stage, f"{self.name}_stage_{n}", callees, self._address, self._scratch(stage)
+            )
+            for n, stage in enumerate(stages)
+        ]
+
+    def _runs(self, layers: Sequence[LayerText], stages: Sequence[StageText]) -> list[RunText]:
+        """What the run function calls."""
+        singles, loops, runs = iter(layers), iter(stages), []
+        for step in self.program.steps:
+            texts = [next(singles) for _ in layers_of(step)]
+            if isinstance(step, Stage):
+                stage = next(loops)
+                runs.append(RunText(stage.symbol, stage.is_called_back))
+            else:
+                runs.append(RunText(texts[0].symbol, False))
+        return runs
+
+    def _scratch(self, stage: Stage) -> str:
+        return "" if stage.scratch is None else f"arena + {self.labels[stage.scratch]}"
+
+    def _address(self, name: str) -> str:
+        return f"arena + {self.labels[name]}"
 
     def _kernel(self, number: str, layer: Layer) -> KernelText:
         """The kernel's text; equal texts are one function."""
@@ -209,6 +316,7 @@ class _Generator:
         return f"({qualifier}{ctype} *)(arena + {self.labels[name]})"
 
 
+ROWS_SOURCES = ("tvm_tiny_rows.c", "tvm_tiny_rows.h")
 FILES = (
     (".h", "model.h.j2"),
     (".c", "model.c.j2"),
@@ -251,10 +359,10 @@ def _numbers(values: Array) -> str:
     return ",\n".join(f"  {line}" for line in lines) + ","
 
 
-def _shape(tensor: Tensor) -> str:
-    return "x".join(str(extent) for extent in tensor.spec.shape) + f" {tensor.spec.dtype}"
+def _shape(spec: TensorSpec) -> str:
+    return "x".join(str(extent) for extent in spec.shape) + f" {spec.dtype}"
 
 
 def _describe(tensor: Tensor) -> str:
     view = "" if tensor.storage == tensor.name else f", a view of {tensor.storage}"
-    return c_comment(f"{_shape(tensor)}, {tensor.spec.nbytes} bytes{view}")
+    return c_comment(f"{_shape(tensor.spec)}, {tensor.spec.nbytes} bytes{view}")

@@ -1,0 +1,184 @@
+"""A stage as text: the loop that runs whichever layer has the rows that it needs.
+
+The rules are those of relay_passes/stages.py, which has found by them how many rows are ever kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tvm_tiny.codegen.identifiers import c_comment, identifier
+from tvm_tiny.relay_passes.program import CALL_BACK, RowLayer, Rows, Stage, unique
+from tvm_tiny.relay_passes.stages import copy_of
+from tvm_tiny.schedules.dialect import Reach
+
+
+@dataclass(frozen=True)
+class Callee:
+    """A layer's function, and whether it takes the arena beside its rows."""
+
+    symbol: str
+    is_in_arena: bool
+
+
+@dataclass(frozen=True)
+class RowsText:
+    """A variable of type tiny_rows."""
+
+    name: str
+    initialiser: str
+    description: str
+    border: int
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What runs if `condition` holds, a line each."""
+
+    condition: str
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class StageText:
+    """A stage's function."""
+
+    symbol: str
+    description: str
+    scratch: str
+    rows: tuple[RowsText, ...]
+    output: str
+    branches: tuple[Branch, ...]
+    is_called_back: bool
+
+
+def stage_text(
+    stage: Stage,
+    symbol: str,
+    callees: Mapping[str, Callee],
+    address: Callable[[str], str],
+    scratch: str,
+) -> StageText:
+    """Text of a stage; callees go by outputs' names, `address` by tensors'."""
+    writer = _Writer(stage, address)
+    branches = [writer.layer(item, callees[item.layer.output]) for item in stage.row_layers]
+    copies = [writer.copy(rows) for rows in stage.rows if rows.source is not None]
+    numbers = [callees[layer.output].symbol for layer in (stage.layers[0], stage.layers[-1])]
+    return StageText(
+        symbol,
+        f"Layers {_number(numbers[0])} to {_number(numbers[1])} by rows",
+        scratch,
+        tuple(writer.rows(rows) for rows in stage.rows),
+        writer.names[stage.output],
+        (*reversed(branches), *copies),
+        any(rows.source == CALL_BACK for rows in stage.rows),
+    )
+
+
+def _number(symbol: str) -> str:
+    return symbol.partition("_layer_")[2].partition("_")[0]
+
+
+class _Writer:
+    def __init__(self, stage: Stage, address: Callable[[str], str]) -> None:
+        self.stage, self.address = stage, address
+        self.names: dict[str, str] = {}
+        for rows in stage.rows:
+            self.names[rows.name] = unique(identifier(rows.name, "t"), self.names.values())
+        self.readers = self._readers()
+
+    def rows(self, rows: Rows) -> RowsText:
+        """The variable of a tensor, before anything runs."""
+        is_made = rows.offset is not None or rows.name == self.stage.output
+        fill = rows.fill & 0xFF
+        fields = (
+            f"scratch + {rows.offset}" if rows.offset is not None else self.address(rows.name),
+            str(rows.pitch),
+            str(rows.height),
+            str(rows.capacity),
+            "0" if fill == 0 else f"0x{fill:02x}{fill:02x}{fill:02x}{fill:02x}",
+            str(-rows.border),
+            str(-rows.border if is_made else rows.height),
+            str(-rows.border),
+        )
+        shape = "x".join(map(str, rows.spec.shape)) + f" {rows.spec.dtype}"
+        return RowsText(
+            self.names[rows.name], ", ".join(fields), c_comment(f"of {shape}"), rows.border
+        )
+
+    def layer(self, item: RowLayer, callee: Callee) -> Branch:
+        """A layer runs when its windows' rows are there."""
+        output = self.names[item.layer.output]
+        conditions = [f"tiny_rows_open(&{output})"]
+        arguments = ["arena"] if callee.is_in_arena else []
+        read: list[str] = []
+        for name, reach in zip(item.layer.inputs, item.reaches, strict=True):
+            if reach is None:
+                continue
+            rows = self._read_name(name)
+            last = (item.rows - 1) * reach.strides[0] - reach.padding[0] + reach.extent[0]
+            conditions.append(
+                f"tiny_rows_reach(&{rows}, {_row(f'{output}.end', reach.strides[0], last)})"
+            )
+            begin = _row("row", reach.strides[0], -reach.padding[0])
+            arguments.append(f"tiny_rows_at(&{rows}, {begin})")
+            read.append(rows)
+        call = f"{callee.symbol}({', '.join([*arguments, 'made'])});"
+        lines = [
+            f"const int32_t row = {output}.end;",
+            f"void *const made = tiny_rows_add(&{output}, {item.rows});",
+            call,
+            *(f"{rows}.needed = {self._needed(rows)};" for rows in dict.fromkeys(read)),
+        ]
+        return Branch(" && ".join(conditions), tuple(lines))
+
+    def copy(self, rows: Rows) -> Branch:
+        """Rows of an input, from the arena or by call-back."""
+        name = self.names[rows.name]
+        condition = f"tiny_rows_open(&{name})"
+        if rows.source != CALL_BACK:
+            source = self.names[str(rows.source)]
+            lines = [
+                f"tiny_rows_copy(&{name}, &{source}, {rows.copied});",
+                f"{source}.needed = {name}.end;",
+            ]
+            return Branch(condition, tuple(lines))
+        return Branch(
+            condition,
+            (
+                f"const int32_t row = {name}.end;",
+                f"void *const made = tiny_rows_add(&{name}, {rows.copied});",
+                f"if (ctx->read_rows(ctx->user, row, {rows.copied}, made) != 0) {{",
+                "  return 1;",
+                "}",
+            ),
+        )
+
+    def _readers(self) -> dict[str, list[tuple[Reach, str]]]:
+        found: dict[str, list[tuple[Reach, str]]] = {}
+        for item in self.stage.row_layers:
+            for name, reach in zip(item.layer.inputs, item.reaches, strict=True):
+                if reach is not None:
+                    output = self.names[item.layer.output]
+                    found.setdefault(self._read_name(name), []).append((reach, output))
+        return found
+
+    def _read_name(self, name: str) -> str:
+        return self.names.get(copy_of(name)) or self.names[name]
+
+    def _needed(self, rows: str) -> str:
+        begins = [
+            _row(f"{output}.end", reach.strides[0], -reach.padding[0])
+            for reach, output in self.readers[rows]
+        ]
+        text = begins[0]
+        for begin in begins[1:]:
+            text = f"tiny_min({text}, {begin})"
+        return text
+
+
+def _row(first: str, stride: int, offset: int) -> str:
+    """`first` * stride + offset, as a person would write it."""
+    scaled = first if stride == 1 else f"{first} * {stride}"
+    return scaled if offset == 0 else f"{scaled} {'+' if offset > 0 else '-'} {abs(offset)}"
