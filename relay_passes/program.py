@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,7 @@ class Rows:
         """Rows of the whole tensor."""
         return self.spec.shape[1]
 
-    @property
+    @cached_property
     def pitch(self) -> int:
         """Bytes of a row."""
         return self.spec.nbytes // self.height

@@ -31,32 +31,60 @@ from tvm_tiny.schedules.window import without_border
 WORD = 4  # kernels may read a row's first bytes as words
 
 
-def make_stage(
-    program: Program,
-    first: int,
-    last: int,
-    most_rows: int,
-    features: Collection[str] = (),
-    is_called_back: bool = False,
-) -> Stage | None:
-    """Steps `first` to `last`, the latter not included, as one stage; None where that can't be.
+@dataclass(frozen=True)
+class StageMaker:
+    """Makes stages of a program's layers.
 
-    Layers make up to `most_rows` rows at a time. With `is_called_back` the model's input is read
-    by call-back instead of from the arena.
+    Inputs of the model in `called_back` are read by call-back instead of from the arena.
     """
-    plan = _Plan.of(program, first, last, is_called_back)
-    if plan is None:
-        return None
-    row_layers = tuple(
-        RowLayer(_tile(layer, most_rows, features), _reaches(layer), _rows_of(layer, most_rows))
-        for layer in plan.layers
-    )
-    sources = plan.sources(most_rows)
-    flow = simulate(row_layers, [*sources, *plan.whole_inputs, *plan.made])
-    rows = _placed(flow, plan)
-    inputs = plan.inputs
-    overlaps = tuple(flow.overlap(name, rows) for name in inputs)
-    return Stage(plan.output, rows, row_layers, inputs, plan.output, overlaps)
+
+    program: Program
+    features: Collection[str] = ()
+    called_back: frozenset[str] = frozenset()
+    tiles: dict[tuple[str, int], RowLayer] = field(default_factory=dict)  # made already
+
+    def make(self, first: int, last: int, most_rows: int) -> tuple[Stage, Flow] | None:
+        """Steps `first` to before `last` as one stage, and how it runs; None if they can't be one.
+
+        Layers make up to `most_rows` rows at a time. Kernels are those predicted to be the
+        fastest, and not made.
+        """
+        plan = _Plan.of(self.program, first, last, self.called_back)
+        if plan is None:
+            return None
+        row_layers = tuple(self._row_layer(layer, most_rows) for layer in plan.layers)
+        sources = plan.sources(most_rows)
+        flow = simulate(row_layers, [*sources, *plan.whole_inputs, *plan.made])
+        overlaps = tuple(flow.overlap(name) for name in plan.inputs)
+        stage = Stage(
+            plan.output, _placed(flow, plan), row_layers, plan.inputs, plan.output, overlaps
+        )
+        return stage, flow
+
+    def _row_layer(self, layer: Layer, most_rows: int) -> RowLayer:
+        key = (layer.output, _rows_of(layer, most_rows))
+        if key not in self.tiles:
+            tile = _tile(layer, key[1], self.features)
+            self.tiles[key] = RowLayer(tile, _reaches(layer), key[1])
+        return self.tiles[key]
+
+
+def streamable_inputs(program: Program) -> frozenset[str]:
+    """Inputs of the model that may arrive row by row: all that read them work on rows."""
+    found = set()
+    for port in program.inputs:
+        readers = [step for step in program.steps if port.tensor in step.inputs]
+        layers = [step for step in readers if isinstance(step, Layer) and _works_on_rows(step)]
+        reaches = [
+            reach
+            for layer in layers
+            for name, reach in zip(layer.inputs, _reaches(layer), strict=True)
+            if name == port.tensor
+        ]
+        is_output = port.tensor in {output.tensor for output in program.outputs}
+        if len(layers) == len(readers) > 0 and None not in reaches and not is_output:
+            found.add(port.tensor)
+    return frozenset(found)
 
 
 @dataclass(frozen=True)
@@ -70,7 +98,7 @@ class _Plan:
     called_back: frozenset[str]
 
     @staticmethod
-    def of(program: Program, first: int, last: int, is_called_back: bool) -> _Plan | None:
+    def of(program: Program, first: int, last: int, called_back: frozenset[str]) -> _Plan | None:
         """The plan, if all layers work on rows and nothing else needs what is inside."""
         steps = program.steps[first:last]
         layers = tuple(step for step in steps if isinstance(step, Layer))
@@ -89,8 +117,7 @@ class _Plan:
         whole = tuple(dict.fromkeys(name for name, reach in read if reach is None))
         if set(whole) & (made | set(outside)):
             return None
-        ports = {port.tensor for port in program.inputs} if is_called_back else set()
-        return _Plan(program, layers, outside, whole, frozenset(ports & set(outside)))
+        return _Plan(program, layers, outside, whole, called_back & set(outside))
 
     @property
     def output(self) -> str:
@@ -190,17 +217,16 @@ def largest_divisor(height: int, limit: int) -> int:
     return max(rows for rows in range(1, min(height, limit) + 1) if height % rows == 0)
 
 
-def _tile(layer: Layer, most_rows: int, features: Collection[str]) -> Layer:
+def _tile(layer: Layer, rows: int, features: Collection[str]) -> Layer:
     """The layer with kernels for as many rows as it makes at a time."""
     call = layer.call
     assert call is not None
-    rows, reaches = _rows_of(layer, most_rows), iter(_reaches(layer))
+    reaches = iter(_reaches(layer))
     arguments = [_part(argument, reaches, rows) for argument in call.arguments]
     attributes = without_border(call.attributes, rows=True, columns=False)
     tile = Call(call.operator, attributes, tuple(arguments))
     found = tuple(candidates(tile, features))
-    chosen = next(candidate for candidate in found if candidate.kernel is not None)
-    return replace(layer, candidates=found, chosen=chosen, scratch=None, call=tile)
+    return replace(layer, candidates=found, chosen=found[0], scratch=None, call=tile)
 
 
 def _part(argument: Argument, reaches: object, rows: int) -> Argument:
@@ -224,7 +250,7 @@ class Flow:
     moved_bytes: int = 0
     firings: int = 0
 
-    def overlap(self, name: str, rows: Sequence[Rows]) -> Overlap | None:
+    def overlap(self, name: str) -> Overlap | None:
         """How the output may lie over an input."""
         return Overlap(self.shift[name]) if name in self.shift else None
 

@@ -7,8 +7,10 @@ kernel as a TIR PrimFunc. `define` registers it with TVM, so that `tiny.*` calls
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 import numpy as np
@@ -35,7 +37,7 @@ class TensorSpec:
     @property
     def elements(self) -> int:
         """Number of elements."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -163,7 +165,7 @@ class Call:
         """Its run-time tensors."""
         return tuple(a for a in self.arguments if isinstance(a, TensorSpec))
 
-    @property
+    @cached_property
     def output(self) -> TensorSpec:
         """What it gives."""
         return self.operator.infer(self.attributes, *self.arguments)
@@ -173,7 +175,7 @@ class Call:
         """Multiply-accumulates."""
         return self.operator.macs(self.attributes, *self.arguments)
 
-    @property
+    @cached_property
     def reaches(self) -> Reaches | None:
         """What parts of the output read of each run-time tensor."""
         return self.operator.reaches(self.attributes, *self.arguments)
