@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tvm_tiny.errors import TargetError
-from tvm_tiny.relay_passes.plan_arena import live_intervals
+from tvm_tiny.relay_passes.plan_arena import allowed_overlaps, live_intervals, needed_bytes
 from tvm_tiny.relay_passes.program import Program, Stage, Step, layers_of
 from tvm_tiny.schedules import costs
 from tvm_tiny.schedules.candidates import Candidate
@@ -59,9 +59,8 @@ def with_less_scratch(program: Program, arena_bytes: int) -> Program | None:
 
     Too much is what exceeds `arena_bytes`, and the most of all. None if no such layer has less.
     """
-    steps = range(len(program.steps))
     live = live_intervals(program)
-    needed = [sum(i.size for i in live if i.first <= step <= i.last) for step in steps]
+    needed = needed_bytes(live, allowed_overlaps(program, live))[: len(program.steps)]
     limit = min(arena_bytes, max(needed, default=0) - 1)
     smaller = [
         _with_less_scratch(step, bytes_live - limit)

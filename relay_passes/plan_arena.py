@@ -1,19 +1,21 @@
-"""Offsets of all tensors in one arena: first fit over several orders, then hill climbing.
+"""Offsets of all tensors in one arena.
 
-The lower bound is the most bytes that are ever live at once; on straight chains it is always met.
+Tensors that live together are disjoint, except that a layer's output may lie over inputs that die
+by it, as far as its kernel allows. The lower bound is the most that one step needs.
 Offline memory planning as in Pisarchyk and Lee, "Efficient memory management for deep neural net
 inference" (arXiv 2001.03288), whose greedy-by-size order is the first tried.
 """
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tvm_tiny.relay_passes.program import Program, aligned
+from tvm_tiny.relay_passes._packing import Conflict, Packing, pack
+from tvm_tiny.relay_passes.program import ALIGNMENT, Program, Step, aligned
+from tvm_tiny.schedules.dialect import Overlap
 
-CLIMBING_STEPS = 400
+Overlaps = Mapping[tuple[str, str], Overlap]  # by the storages of an input and of the output
 
 
 @dataclass(frozen=True)
@@ -32,20 +34,30 @@ class Interval:
 
 @dataclass(frozen=True)
 class ArenaPlan:
-    """Byte offset of every tensor, the arena's size, and the least size any plan can have."""
+    """Byte offset of every tensor, the arena's size, and the least size any plan can have.
+
+    `peak_tensor_bytes` are the most bytes that tensors other than scratch hold at one step.
+    `overlapping` are the (step, input) by number where the output lies over bytes of the input.
+    """
 
     offsets: dict[str, int]
     arena_bytes: int
     lower_bound_bytes: int
+    peak_tensor_bytes: int
+    overlapping: frozenset[tuple[int, int]] = frozenset()
 
 
 def plan_arena(program: Program) -> ArenaPlan:
     """Plan a program's tensors. Inputs are live from the start, outputs to the end."""
     intervals = live_intervals(program)
-    bound = lower_bound(intervals)
-    offsets = _best(intervals, bound)
-    placed = {tensor.name: offsets[tensor.storage] for tensor in program.tensors}
-    return ArenaPlan(placed, _height(intervals, offsets), bound)
+    overlaps = allowed_overlaps(program, intervals)
+    needed = needed_bytes(intervals, overlaps)
+    offsets = pack(_packing(intervals, overlaps), needed, ALIGNMENT)
+    by_storage = {i.name: offset for i, offset in zip(intervals, offsets, strict=True)}
+    placed = {tensor.name: by_storage[tensor.storage] for tensor in program.tensors}
+    height = max((placed[i.name] + i.size for i in intervals), default=0)
+    peak = _peak_tensor_bytes(program, intervals, placed)
+    return ArenaPlan(placed, height, max(needed), peak, _overlapping(program, placed))
 
 
 def live_intervals(program: Program) -> list[Interval]:
@@ -65,53 +77,121 @@ def live_intervals(program: Program) -> list[Interval]:
     return [Interval(name, sizes[name], first[name], last[name]) for name in first]
 
 
-def lower_bound(intervals: Sequence[Interval]) -> int:
-    """Most bytes live at one step."""
+def allowed_overlaps(program: Program, intervals: Sequence[Interval]) -> Overlaps:
+    """How outputs may lie over inputs that die by their layer, shifts rounded to the alignment."""
+    storage = {tensor.name: tensor.storage for tensor in program.tensors}
+    live = {interval.name: interval for interval in intervals}
+    found: dict[tuple[str, str], Overlap] = {}
+    for number, step in enumerate(program.steps):
+        output = storage[step.output]
+        for name in {storage[name] for name in step.inputs}:
+            meets = live[name].last == live[output].first == number and name != output
+            overlap = _overlap_of(step, storage, name) if meets else None
+            if overlap is not None:
+                found[name, output] = overlap
+    return found
+
+
+def _overlap_of(step: Step, storage: Mapping[str, str], name: str) -> Overlap | None:
+    """What all uses of a storage by a step allow together."""
+    uses = zip(step.inputs, step.overlaps, strict=True)
+    allowed = [overlap for used, overlap in uses if storage[used] == name]
+    shifts = [o.shift // ALIGNMENT * ALIGNMENT for o in allowed if o is not None and not o.is_exact]
+    shift, is_exact = min(shifts, default=0), len(shifts) < len(allowed)
+    is_possible = None not in allowed and (not is_exact or shift >= 0)
+    return Overlap(0 if is_exact else shift, is_exact) if is_possible else None
+
+
+def needed_bytes(intervals: Sequence[Interval], overlaps: Overlaps) -> list[int]:
+    """Bytes that each step needs in any plan: those live, less the most that can be shared."""
     steps = range(max((i.last for i in intervals), default=0) + 1)
-    return max(sum(i.size for i in intervals if i.first <= s <= i.last) for s in steps)
+    needed = [sum(i.size for i in intervals if i.first <= step <= i.last) for step in steps]
+    live = {interval.name: interval for interval in intervals}
+    outputs = {output: live[output] for _, output in overlaps}
+    for output, interval in outputs.items():
+        inputs = [(live[i].size, over) for (i, o), over in overlaps.items() if o == output]
+        needed[interval.first] -= _most_shared(interval.size, inputs)
+    return needed
 
 
-ORDERS: tuple[Callable[[Interval], tuple[int, ...]], ...] = (
-    lambda i: (-i.size, i.first),
-    lambda i: (-i.size * (i.last - i.first + 1), i.first),
-    lambda i: (i.first, -i.size),
-    lambda i: (-i.last, -i.size),
-    lambda i: (-(i.last - i.first), -i.size),
-)
+def _most_shared(size: int, inputs: Sequence[tuple[int, Overlap]]) -> int:
+    """Bytes of an output of `size` bytes that can also be bytes of its inputs, at the most.
+
+    At most one input lies exactly under it; the others begin at least by their shift behind it.
+    """
+    exact = [0, *(min(size, other) for other, overlap in inputs if overlap.is_exact)]
+    swept = [(other, min(overlap.shift, 0)) for other, overlap in inputs if not overlap.is_exact]
+    room = max((size + shift for _, shift in swept), default=0)
+    behind = min(max(room, 0), sum(max(min(o, size + s), 0) for o, s in swept))
+    return min(size, max(exact) + behind)
 
 
-def _best(intervals: Sequence[Interval], bound: int) -> dict[str, int]:
-    candidates = [sorted(intervals, key=order) for order in ORDERS]
-    plans = [(_height(intervals, _first_fit(order)), order) for order in candidates]
-    height, order = min(plans, key=lambda plan: plan[0])
-    generator = random.Random(0)  # the same plan on every run
-    for _ in range(CLIMBING_STEPS if len(order) > 1 else 0):
-        if height == bound:
-            break
-        trial = list(order)
-        i, j = generator.sample(range(len(trial)), 2)
-        trial[i], trial[j] = trial[j], trial[i]
-        trial_height = _height(intervals, _first_fit(trial))
-        if trial_height <= height:
-            height, order = trial_height, trial
-    return _first_fit(order)
+def _packing(intervals: Sequence[Interval], overlaps: Overlaps) -> Packing:
+    conflicts: list[list[Conflict]] = [[] for _ in intervals]
+    for number, block in enumerate(intervals):
+        for index in range(number):
+            other = intervals[index]
+            if block.overlaps(other):
+                for low, high in _forbidden(other, block, overlaps):
+                    conflicts[number].append(Conflict(index, low, high))
+                    conflicts[index].append(Conflict(number, -high, -low))
+    return Packing(
+        tuple(i.size for i in intervals),
+        tuple((i.first, i.last) for i in intervals),
+        tuple(map(tuple, conflicts)),
+    )
 
 
-def _first_fit(order: Sequence[Interval]) -> dict[str, int]:
-    """Each storage at the lowest offset where nothing live at the same time lies."""
-    offsets: dict[str, int] = {}
-    placed: list[Interval] = []
-    for interval in order:
-        offset = 0
-        neighbours = (other for other in placed if other.overlaps(interval))
-        for other in sorted(neighbours, key=lambda other: offsets[other.name]):
-            if offset + interval.size <= offsets[other.name]:
-                break
-            offset = max(offset, offsets[other.name] + other.size)
-        offsets[interval.name] = offset
-        placed.append(interval)
-    return offsets
+def _forbidden(one: Interval, other: Interval, overlaps: Overlaps) -> Iterator[tuple[int, int]]:
+    """Open intervals in which the offset of `other` minus that of `one` must not lie."""
+    if (other.name, one.name) in overlaps:
+        yield from ((-high, -low) for low, high in _forbidden(other, one, overlaps))
+        return
+    overlap = overlaps.get((one.name, other.name))
+    if overlap is None:
+        yield -other.size, one.size
+    elif overlap.is_exact:
+        yield from ((-other.size, 0), (0, one.size))
+    elif overlap.shift < one.size:
+        yield max(overlap.shift, -other.size), one.size
 
 
-def _height(intervals: Sequence[Interval], offsets: dict[str, int]) -> int:
-    return max((offsets[i.name] + i.size for i in intervals), default=0)
+def _peak_tensor_bytes(
+    program: Program, intervals: Sequence[Interval], offsets: Mapping[str, int]
+) -> int:
+    scratch = {step.scratch for step in program.steps}
+    sizes = {tensor.name: tensor.spec.nbytes for tensor in program.tensors}
+    tensors = [i for i in intervals if i.name not in scratch]
+    steps = range(max((i.last for i in intervals), default=0) + 1)
+    return max(
+        _covered(
+            (offsets[i.name], offsets[i.name] + sizes[i.name])
+            for i in tensors
+            if i.first <= step <= i.last
+        )
+        for step in steps
+    )
+
+
+def _covered(ranges: Iterator[tuple[int, int]]) -> int:
+    """Bytes in at least one of the ranges."""
+    total, end = 0, 0
+    for first, last in sorted(ranges):
+        total += max(last - max(first, end), 0)
+        end = max(end, last)
+    return total
+
+
+def _overlapping(program: Program, offsets: Mapping[str, int]) -> frozenset[tuple[int, int]]:
+    sizes = {tensor.name: tensor.spec.nbytes for tensor in program.tensors}
+
+    def are_apart(one: str, other: str) -> bool:
+        a, b = offsets[one], offsets[other]
+        return a + sizes[one] <= b or b + sizes[other] <= a
+
+    return frozenset(
+        (number, index)
+        for number, step in enumerate(program.steps)
+        for index, name in enumerate(step.inputs)
+        if not are_apart(name, step.output)
+    )

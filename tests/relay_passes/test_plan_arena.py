@@ -1,31 +1,48 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import combinations, pairwise
+from time import process_time
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.programs import random_program, wild_program
 from tvm_tiny.relay_passes.plan_arena import (
     ArenaPlan,
     Interval,
+    allowed_overlaps,
     live_intervals,
-    lower_bound,
+    needed_bytes,
     plan_arena,
 )
 from tvm_tiny.relay_passes.program import ALIGNMENT, Layer, Port, Program, Tensor, aligned
 from tvm_tiny.schedules.candidates import Candidate
-from tvm_tiny.schedules.dialect import Kernel, TensorSpec
+from tvm_tiny.schedules.dialect import Kernel, Overlap, TensorSpec
 
-KERNEL = Candidate("tiny.none", "none", 0, lambda: Kernel("none", None))
 Edges = list[tuple[list[int], int]]
+Declared = dict[int, tuple[Overlap | None, ...]]
+EXACT, ANYWHERE_BEFORE = Overlap(0, is_exact=True), Overlap(0)
 
 
-def program(sizes: list[int], edges: Edges, views: dict[int, int] | None = None) -> Program:
+def kernel(overlaps: tuple[Overlap | None, ...] = ()) -> Candidate:
+    """Return a candidate whose kernel declares overlaps."""
+    return Candidate("tiny.none", "none", 0, lambda: Kernel("none", None, overlaps=overlaps))
+
+
+def program(
+    sizes: list[int],
+    edges: Edges,
+    views: dict[int, int] | None = None,
+    overlaps: Mapping[int, tuple[Overlap | None, ...]] | None = None,
+    scratch: dict[int, int] | None = None,
+) -> Program:
     """Return a program over tensors t0, t1 ...; an edge is a layer's inputs and output.
 
-    t0 is the input, the last layer's output the output; `views` share another tensor's bytes.
+    t0 is the input, the last layer's output the output; `views` share another tensor's bytes,
+    `overlaps` are those that a layer declares, `scratch` are its bytes.
     """
     names = [f"t{number}" for number in range(len(sizes))]
     storage = {names[a]: names[b] for a, b in (views or {}).items()}
@@ -33,17 +50,30 @@ def program(sizes: list[int], edges: Edges, views: dict[int, int] | None = None)
         Tensor(name, TensorSpec((size,), "int8"), storage.get(name, name))
         for name, size in zip(names, sizes, strict=True)
     )
+    declared, needs = overlaps or {}, scratch or {}
     layers = tuple(
-        Layer(f"l{n}", "op", tuple(names[i] for i in inputs), names[output], KERNEL, 0)
+        Layer(
+            f"l{n}",
+            "op",
+            tuple(names[i] for i in inputs),
+            names[output],
+            kernel(declared.get(n, ())),
+            0,
+            scratch=f"s{n}" if n in needs else None,
+        )
         for n, (inputs, output) in enumerate(edges)
     )
+    extra = [Tensor(f"s{n}", TensorSpec((size,), "int8"), f"s{n}") for n, size in needs.items()]
     output = edges[-1][1] if edges else 0
     ports = [(Port(names[i], names[i], None, None),) for i in (0, output)]
-    return Program(tensors, layers, *ports)
+    return Program((*tensors, *extra), layers, *ports)
 
 
-def chain(sizes: list[int]) -> Program:
-    return program(sizes, [([i], i + 1) for i in range(len(sizes) - 1)])
+def chain(sizes: list[int], overlap: Overlap | None = None) -> Program:
+    layers = range(len(sizes) - 1)
+    return program(
+        sizes, [([i], i + 1) for i in layers], overlaps=dict.fromkeys(layers, (overlap,))
+    )
 
 
 @st.composite
@@ -53,6 +83,8 @@ def graphs(draw: st.DrawFn) -> Program:
     sizes = draw(st.lists(st.integers(1, 3000), min_size=count, max_size=count))
     edges: Edges = []
     views: dict[int, int] = {}
+    overlaps: Declared = {}
+    declared = st.none() | st.builds(Overlap, st.integers(-300, 40)) | st.just(EXACT)
     for number in range(1, count):
         earlier = st.integers(0, number - 1)
         if number < count - 1 and draw(st.integers(0, 5)) == 0:
@@ -61,8 +93,10 @@ def graphs(draw: st.DrawFn) -> Program:
             sizes[number] = sizes[views[number]]
         else:
             inputs = draw(st.lists(earlier, min_size=1, max_size=3, unique=True))
+            overlaps[len(edges)] = tuple(draw(declared) for _ in inputs)
             edges.append((inputs, number))
-    return program(sizes, edges, views)
+    scratch = draw(st.dictionaries(st.integers(0, max(len(edges) - 1, 0)), st.integers(1, 900)))
+    return program(sizes, edges, views, overlaps, {n: s for n, s in scratch.items() if edges})
 
 
 def check(plan: ArenaPlan, given_program: Program) -> None:
@@ -73,15 +107,37 @@ def check(plan: ArenaPlan, given_program: Program) -> None:
         offset = plan.offsets[interval.name]
         assert offset % ALIGNMENT == 0
         assert 0 <= offset and offset + storages[interval.name].spec.nbytes <= plan.arena_bytes
+    sharing = set()
     for one, other in combinations(intervals, 2):
-        if one.first <= other.last and other.first <= one.last:
-            a, b = plan.offsets[one.name], plan.offsets[other.name]
-            assert a + one.size <= b or b + other.size <= a, f"{one} and {other} overlap"
+        a, b = plan.offsets[one.name], plan.offsets[other.name]
+        are_apart = a + one.size <= b or b + other.size <= a
+        if one.first <= other.last and other.first <= one.last and not are_apart:
+            sharing.add(allowing(plan, given_program, one.name, other.name))
+    assert sharing <= {step for step, _ in plan.overlapping}
     for tensor in given_program.tensors:
         if tensor.storage in plan.offsets:
             assert plan.offsets[tensor.name] == plan.offsets[tensor.storage]
     assert plan.lower_bound_bytes <= plan.arena_bytes
     assert plan.arena_bytes % ALIGNMENT == 0
+
+
+def allowing(plan: ArenaPlan, given_program: Program, one: str, other: str) -> int:
+    """Return the number of the layer that lets two storages share bytes as they do."""
+    storage = {tensor.name: tensor.storage for tensor in given_program.tensors}
+    live = {interval.name: interval for interval in live_intervals(given_program)}
+    source, output = sorted((one, other), key=lambda name: live[name].first)
+    if live[source].last != live[output].first:
+        source, output = output, source
+    step = live[output].first
+    layer = given_program.steps[step]
+    assert live[source].last == step and storage[layer.output] == output
+    uses = [o for i, o in zip(layer.inputs, layer.overlaps, strict=True) if storage[i] == source]
+    distance = plan.offsets[output] - plan.offsets[source]
+    assert uses
+    for overlap in uses:
+        assert overlap is not None
+        assert distance == 0 if overlap.is_exact else distance <= overlap.shift
+    return step
 
 
 @settings(deadline=None, max_examples=150)
@@ -122,7 +178,7 @@ def test_input_and_output_are_live_at_the_ends() -> None:
 
 def test_an_output_that_is_the_input() -> None:
     plan = plan_arena(program([33], []))
-    assert plan == ArenaPlan({"t0": 0}, 48, 48)
+    assert plan == ArenaPlan({"t0": 0}, 48, 48, peak_tensor_bytes=33)
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, 16), (16, 16), (17, 32), (0, 0)])
@@ -130,16 +186,110 @@ def test_aligned(size: int, expected: int) -> None:
     assert aligned(size) == expected
 
 
-def test_lower_bound_of_intervals() -> None:
+def test_bytes_that_steps_need() -> None:
     intervals = [Interval("a", 16, 0, 2), Interval("b", 32, 1, 1), Interval("c", 64, 2, 3)]
-    assert lower_bound(intervals) == 80
+    assert needed_bytes(intervals, {}) == [16, 48, 80, 64]
+    assert needed_bytes(intervals, {("a", "c"): ANYWHERE_BEFORE}) == [16, 48, 64, 64]
 
 
-def test_the_plan_of_a_large_graph_stays_near_its_bound() -> None:
-    generator = np.random.default_rng(0)
-    sizes = [int(n) for n in generator.integers(1, 20000, 60)]
-    edges = [([max(0, i - 1), max(0, i - int(generator.integers(1, 6)))], i) for i in range(1, 60)]
-    graph = program(sizes, [(sorted(set(inputs)), output) for inputs, output in edges])
+def planned(graph: Program) -> ArenaPlan:
+    """Return the plan of a program after all checks; it meets the bound."""
     plan = plan_arena(graph)
     check(plan, graph)
-    assert plan.arena_bytes <= 1.2 * plan.lower_bound_bytes
+    assert plan.arena_bytes == plan.lower_bound_bytes
+    return plan
+
+
+@pytest.mark.parametrize("overlap", [EXACT, ANYWHERE_BEFORE])
+def test_a_chain_in_place(overlap: Overlap) -> None:
+    plan = planned(chain([90, 90, 90, 90], overlap))
+    assert (plan.arena_bytes, plan.peak_tensor_bytes) == (96, 90)
+    assert plan.overlapping == {(0, 0), (1, 0), (2, 0)}
+
+
+def test_an_exact_overlap_begins_where_the_input_does() -> None:
+    plan = planned(program([100, 40, 90], [([0], 1), ([1], 2)], overlaps={0: (EXACT,)}))
+    assert plan.offsets["t1"] in (plan.offsets["t0"], plan.offsets["t2"] + aligned(90), 96)
+    assert plan.arena_bytes == aligned(90) + aligned(40)
+
+
+def test_an_output_that_grows_begins_before_its_input() -> None:
+    plan = planned(chain([100, 300], Overlap(-210)))
+    assert plan.offsets["t0"] - plan.offsets["t1"] == aligned(210)
+    assert plan.arena_bytes == aligned(210) + aligned(100)
+    assert plan.peak_tensor_bytes == aligned(210) + 100
+
+
+def test_sweeps_drift_down() -> None:
+    graph = chain([160] * 4, Overlap(-20))
+    plan = plan_arena(graph)
+    check(plan, graph)
+    assert plan.arena_bytes == 160 + 3 * 32
+
+
+def test_a_sweep_begins_again_where_there_is_room() -> None:
+    small = chain([160, 160, 32, 160, 160], Overlap(-32))
+    assert planned(small).arena_bytes == 192
+
+
+def test_a_sum_in_place_of_either_input() -> None:
+    edges: Edges = [([0], 1), ([0, 1], 2)]
+    for overlaps in ((EXACT, EXACT), (None, EXACT), (ANYWHERE_BEFORE, None)):
+        plan = planned(program([64, 64, 64], edges, overlaps={1: overlaps}))
+        assert plan.arena_bytes == 128
+        (shared,) = plan.overlapping
+        assert overlaps[shared[1]] is not None
+
+
+def test_an_input_that_is_read_again_keeps_its_bytes() -> None:
+    edges: Edges = [([0], 1), ([0, 1], 2)]
+    plan = planned(program([64, 64, 64], edges, overlaps={0: (EXACT,)}))
+    assert (plan.arena_bytes, plan.overlapping) == (192, frozenset())
+
+
+def test_an_output_of_the_model_keeps_its_bytes() -> None:
+    graph = chain([64, 64, 64], EXACT)
+    ports = (Port("t1", "t1", None, None), Port("t2", "t2", None, None))
+    plan = planned(replace(graph, outputs=ports))
+    assert plan.overlapping == {(0, 0)}
+
+
+def test_all_uses_of_an_input_must_allow_it() -> None:
+    edges: Edges = [([0, 1], 2)]
+    for second, expected in ((EXACT, 64), (None, 128), (Overlap(-16), 80), (Overlap(-8), 80)):
+        overlaps = {0: (ANYWHERE_BEFORE, second)}
+        plan = planned(program([64, 64, 64], edges, {1: 0}, overlaps))
+        assert plan.arena_bytes == expected
+    plan = planned(program([64, 64, 64], edges, {1: 0}, {0: (EXACT, Overlap(-16))}))
+    assert plan.overlapping == frozenset()
+
+
+def test_scratch_is_apart_and_no_tensor() -> None:
+    graph = program([64, 64], [([0], 1)], overlaps={0: (EXACT,)}, scratch={0: 100})
+    plan = planned(graph)
+    assert (plan.arena_bytes, plan.peak_tensor_bytes) == (64 + aligned(100), 64)
+
+
+def test_shifts_are_those_of_the_declaration_rounded_down() -> None:
+    graph = chain([64, 64], Overlap(-20))
+    assert allowed_overlaps(graph, live_intervals(graph)) == {("t0", "t1"): Overlap(-32)}
+
+
+@pytest.mark.parametrize("grown", [random_program, wild_program])
+def test_random_programs_meet_the_bound(grown: Callable[[int, int], Program]) -> None:
+    excess = []
+    for seed in range(60):
+        graph = grown(seed, 5 + seed % 40)
+        plan = plan_arena(graph)
+        check(plan, graph)
+        excess.append(plan.arena_bytes / plan.lower_bound_bytes - 1)
+    assert sum(part > 0.01 for part in excess) <= 1  # where sweeps drift, no plan meets it
+
+
+def test_the_plan_of_a_large_program_is_found_in_time() -> None:
+    graph = wild_program(200, 200)
+    begin = process_time()
+    plan = plan_arena(graph)
+    assert process_time() - begin < 1
+    check(plan, graph)
+    assert plan.arena_bytes <= 1.01 * plan.lower_bound_bytes
