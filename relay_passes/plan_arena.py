@@ -54,7 +54,7 @@ def plan_arena(program: Program) -> ArenaPlan:
     needed = needed_bytes(intervals, overlaps)
     offsets = pack(_packing(intervals, overlaps), needed, ALIGNMENT)
     by_storage = {i.name: offset for i, offset in zip(intervals, offsets, strict=True)}
-    placed = {tensor.name: by_storage[tensor.storage] for tensor in program.tensors}
+    placed = {t.name: by_storage[t.storage] for t in program.tensors if t.storage in by_storage}
     height = max((placed[i.name] + i.size for i in intervals), default=0)
     peak = _peak_tensor_bytes(program, intervals, placed)
     return ArenaPlan(placed, height, max(needed), peak, _overlapping(program, placed))
@@ -64,7 +64,7 @@ def live_intervals(program: Program) -> list[Interval]:
     """When each storage is live; step i is layer i."""
     storage = {tensor.name: tensor.storage for tensor in program.tensors}
     sizes = {t.storage: aligned(t.spec.nbytes) for t in program.tensors}
-    first = {storage[port.tensor]: 0 for port in program.inputs}
+    first = {storage[p.tensor]: 0 for p in program.inputs if not p.is_called_back}
     last = dict(first)
     for step, layer in enumerate(program.steps):
         first.setdefault(storage[layer.output], step)
