@@ -108,7 +108,7 @@ class _Walk:
         self.results = set(result.fields) if isinstance(result, relax.Tuple) else {result}
         bindings = [_read(b) for block in function.body.blocks for b in block.bindings]
         self.uses = Counter(p for b in bindings for p in b.parts if type(p) in VARIABLES)
-        self.uses[result] += 1
+        self.uses.update(result.fields if isinstance(result, relax.Tuple) else [result])
         self.inputs = self._parameters(function)
         for binding in bindings:
             self._visit(binding)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from tvm_tiny.analysis.graph import Graph, Layer, Writes
@@ -26,6 +26,7 @@ class InPlace:
 
 NOTHING = InPlace(spare_channels=None, elements=False, fused_additions=False)
 MERGEABLE = ("add", "subtract")
+NOWHERE = -1  # the "producer" of inputs
 
 
 def live_bytes(graph: Graph, rules: InPlace) -> list[int | None]:
@@ -74,36 +75,30 @@ def _saved(graph: Graph, layer: Layer, dying: set[int], rules: InPlace) -> int:
         spare = rules.spare_channels * output.rows * output.columns * output.element_bytes
         return max(0, min(max(room), output.nbytes) - spare)
     if layer.writes is Writes.BY_ELEMENT and rules.elements:
-        return max((size for size in room if size == output.nbytes), default=0)
+        return output.nbytes if max(room) >= output.nbytes else 0
     return 0
 
 
 def _merged(graph: Graph) -> list[Layer | None]:
-    """Layers with additions moved into the convolutions that make one of their operands."""
+    """Layers with additions moved into the convolutions that make their later operand."""
     layers: list[Layer | None] = list(graph.layers)
     made = {layer.output: index for index, layer in enumerate(graph.layers)}
-    readers: dict[int, list[int]] = {}
-    for index, layer in enumerate(graph.layers):
-        for tensor in dict.fromkeys(layer.inputs):
-            readers.setdefault(tensor, []).append(index)
+    readers = Counter(tensor for layer in graph.layers for tensor in set(layer.inputs))
+    readers.update(graph.outputs)
     for index, layer in enumerate(graph.layers):
         if layer.operator not in MERGEABLE or len(set(layer.inputs)) != 2:
             continue
-        for producer in _producers(graph, layer, made):
-            before = layers[producer]
-            assert before is not None
-            only = readers[before.output] == [index] and before.output not in graph.outputs
-            if only and before.is_convolution and before.writes is Writes.ANYHOW:
-                layers[producer], layers[index] = _with_addition(before, layer), None
-                break
+        producer = max(made.get(tensor, NOWHERE) for tensor in layer.inputs)
+        before = None if producer == NOWHERE else layers[producer]
+        if before is not None and _can_add(before, readers):
+            layers[producer], layers[index] = _with_addition(before, layer), None
     return layers
 
 
-def _producers(graph: Graph, addition: Layer, made: dict[int, int]) -> Iterator[int]:
-    """The layer that makes the later operand, if the other one is there by then."""
-    steps = [made.get(tensor, -1) for tensor in addition.inputs]
-    if max(steps) >= 0:
-        yield max(steps)
+def _can_add(layer: Layer, readers: Counter[int]) -> bool:
+    """Whether it is a convolution that writes its result once, for one reader."""
+    is_plain = layer.is_convolution and layer.writes is Writes.ANYHOW
+    return is_plain and readers[layer.output] == 1
 
 
 def _with_addition(convolution: Layer, addition: Layer) -> Layer:

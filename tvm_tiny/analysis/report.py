@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
 from tvm_tiny.analysis.memory import LayerMemory, MemoryReport, PatchMemory
 
 WIDTH = 110
-LEFT = ("layer", "operator", "output")
-LONGEST_NAME = 40
+SHORTEST_NAME = 12
+NAME = 2
+HEADINGS = (
+    *("\n#", "\nconv.", "\nlayer", "\noperator", "\noutput"),
+    *("\nMACs", "\nparameters", "\nbytes", "bytes,\nin place"),
+)
+LEFT = HEADINGS[NAME : NAME + 3]
 
 
 def render(report: MemoryReport) -> str:
@@ -61,38 +68,26 @@ def _facts(facts: list[tuple[str, str]]) -> Table:
 
 
 def _layers(report: MemoryReport) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    titles = (
-        "#",
-        "conv.",
-        "layer",
-        "operator",
-        "output",
-        "MACs",
-        "parameters",
-        "bytes",
-        "in place",
-    )
-    for title in titles:
-        table.add_column(title, justify="left" if title in LEFT else "right", no_wrap=True)
-    convolutions = 0
-    for number, layer in enumerate(report.layers):
-        convolutions += layer.is_convolution
-        table.add_row(str(number), *_cells(layer, convolutions))
+    convolutions = accumulate(int(layer.is_convolution) for layer in report.layers)
+    rows = [
+        _cells(number, layer, count)
+        for number, (layer, count) in enumerate(zip(report.layers, convolutions, strict=True))
+    ]
+    room = _room_for_names(rows)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for heading in HEADINGS:
+        table.add_column(heading, justify="left" if heading in LEFT else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row[:NAME], _shorten(row[NAME], room), *row[NAME + 1 :])
     return table
 
 
-def _cells(layer: LayerMemory, convolutions: int) -> tuple[str, ...]:
-    half = LONGEST_NAME // 2
-    name = (
-        layer.name
-        if len(layer.name) <= LONGEST_NAME
-        else f"{layer.name[:half]}…{layer.name[-half:]}"
-    )
-    in_place = "added above" if layer.in_place_bytes is None else f"{layer.in_place_bytes:,}"
+def _cells(number: int, layer: LayerMemory, convolutions: int) -> tuple[str, ...]:
+    in_place = "above" if layer.in_place_bytes is None else f"{layer.in_place_bytes:,}"
     return (
+        str(number),
         str(convolutions) if layer.is_convolution else "",
-        name,
+        layer.name,
         layer.operator,
         "x".join(map(str, layer.output)),
         f"{layer.macs:,}" if layer.macs else "-",
@@ -100,6 +95,21 @@ def _cells(layer: LayerMemory, convolutions: int) -> tuple[str, ...]:
         f"{layer.live_bytes:,}",
         in_place,
     )
+
+
+def _room_for_names(rows: list[tuple[str, ...]]) -> int:
+    """What the other columns, each with a space behind it, leave of the width."""
+    columns = [
+        [*heading.split("\n"), *cells] for heading, *cells in zip(HEADINGS, *rows, strict=True)
+    ]
+    others = [max(map(len, column)) + 1 for i, column in enumerate(columns) if i != NAME]
+    return max(SHORTEST_NAME, WIDTH - sum(others))
+
+
+def _shorten(name: str, room: int) -> str:
+    """Long names lose their middle: start and end are what tells layers apart."""
+    half = (room - 1) // 2
+    return name if len(name) <= room else f"{name[:half]}…{name[-half:]}"
 
 
 def _size(count: int) -> str:
