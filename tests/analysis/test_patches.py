@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -112,6 +114,24 @@ def test_grids_need_not_be_square() -> None:
     assert wide is not None and high is not None
     assert wide.input_patch == (12, 6) and high.input_patch == (6, 12)
     assert wide.stage_macs_clipped == high.stage_macs_clipped
+
+
+def test_an_input_that_layers_behind_read_is_kept() -> None:
+    builder = GraphBuilder()
+    start = image(builder)
+    graph = builder.build([add(builder, convolution(builder, start, 4, square(3)), start)])
+    graph = replace(graph, layers=(graph.layers[0], replace(graph.layers[1], operator="concat")))
+    patched = memory(graph, patch=(2, 2, 1)).patched
+    assert patched is not None
+    assert (patched.output_bytes, patched.image_bytes) == (2 * 256, 0)
+
+
+def test_empty_patches_are_left_out() -> None:
+    """8 rows in 5 patches of 2 rows: the last would have none."""
+    patched = memory(residual(), patch=(5, 2, 4)).patched
+    assert patched is not None
+    assert patched.patch == Patch(4, 2, 4)
+    assert patched == memory(residual(), patch=(4, 2, 4)).patched
 
 
 def test_patch_text() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,10 @@ from tests.support.evaluate_tiny import evaluate
 from tvm_tiny import zoo
 from tvm_tiny.analysis import memory
 from tvm_tiny.importers import load
-from tvm_tiny.pipeline import rewrite
+from tvm_tiny.pipeline import compile_module, rewrite
 from tvm_tiny.schedules import dialect
+from tvm_tiny.targets import host
+from tvm_tiny.targets.image import build_host_image
 from tvm_tiny.zoo import Architecture, Block
 
 NETS = {
@@ -79,3 +82,15 @@ def test_int8_modules_compile(net: Architecture) -> None:
     assert first.dtype == np.int8
     assert np.mean(first != second) > 0.5
     assert len(np.unique(first)) >= min(3, net.classes)
+
+
+def test_int8_modules_run_exactly(tmp_path: Path) -> None:
+    """The generated C, under sanitisers, gives the bits of the operators' meaning."""
+    net = NETS["odd"]
+    module = load(zoo.int8_module(net))
+    compiled = compile_module(module, "odd")
+    program = build_host_image(compiled.code.files, "odd", tmp_path)
+    for seed in range(3):
+        (expected,) = evaluate(rewrite(module), image(net, seed))
+        raw = host.run(program, image(net, seed).tobytes(), timeout_s=60)
+        np.testing.assert_array_equal(np.frombuffer(raw.output_bytes, np.int8), expected[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -47,7 +47,7 @@ class PatchMemory:
     stage_macs_clipped: int
     macs: int  # of the whole model, layer by layer
     patch_bytes: int  # all that is alive of one patch
-    output_bytes: int  # the stage's results, whole
+    output_bytes: int  # the stage's results, whole, and inputs that layers behind it read
     image_bytes: int
     rest_bytes: int  # peak of the layers behind the stage
 
@@ -153,15 +153,15 @@ def memory(
     peak, at = _peak(graph, separate, names)
     peak_in_place, at_in_place = _peak(graph, over, names)
     return MemoryReport(
-        sum(layer.macs for layer in graph.layers),
-        sum(layer.parameters for layer in graph.layers),
-        sum(layer.weights for layer in graph.layers),
-        peak,
-        at,
-        peak_in_place,
-        at_in_place,
-        tuple(_layers(graph, names, separate, over)),
-        None if patch is None else patch_memory(graph, _patch_of(patch), rules),
+        macs=sum(layer.macs for layer in graph.layers),
+        parameters=sum(layer.parameters for layer in graph.layers),
+        weights=sum(layer.weights for layer in graph.layers),
+        peak_bytes=peak,
+        peak_layer=at,
+        peak_in_place_bytes=peak_in_place,
+        peak_in_place_layer=at_in_place,
+        layers=tuple(_layers(graph, names, separate, over)),
+        patched=None if patch is None else patch_memory(graph, _patch_of(patch), rules),
     )
 
 
@@ -187,7 +187,7 @@ def _peak(graph: Graph, counts: Sequence[int | None], names: Sequence[str]) -> t
     """The largest count and the layer that has it; a model without layers holds its inputs."""
     known = [(count, index) for index, count in enumerate(counts) if count is not None]
     if not known:
-        return sum(graph.tensors[index].nbytes for index in set(graph.inputs)), ""
+        return _nbytes(graph, set(graph.inputs)), ""
     count, index = max(known, key=lambda pair: pair[0])
     return count, names[index]
 
@@ -203,14 +203,14 @@ def _layers(
         size = graph.tensors[layer.output]
         rows.append(
             LayerMemory(
-                names[index],
-                layer.operator,
-                (size.rows, size.columns, size.channels),
-                layer.macs,
-                layer.parameters,
-                layer.is_convolution,
-                separate[index] or 0,
-                over[index],
+                name=names[index],
+                operator=layer.operator,
+                output=(size.rows, size.columns, size.channels),
+                macs=layer.macs,
+                parameters=layer.parameters,
+                is_convolution=layer.is_convolution,
+                live_bytes=separate[index] or 0,
+                in_place_bytes=over[index],
             )
         )
     return rows
@@ -225,24 +225,31 @@ def patch_memory(graph: Graph, patch: Patch, rules: InPlace) -> PatchMemory:
         axis: patches.tiles(patches.extent(result, axis), count)
         for axis, count in ((ROWS, patch.rows), (COLUMNS, patch.columns))
     }
-    full = {axis: patches.largest(graph, end, axis, grid[0].length) for axis, grid in grids.items()}
+    grid = Patch(len(grids[ROWS]), len(grids[COLUMNS]), patch.split)
+    full = [patches.largest(graph, end, axis, tiles[0].length) for axis, tiles in grids.items()]
     buffers = [patches.buffered(graph, end, axis, full[axis]) for axis in grids]
     work = [patches.computed(graph, axis, full[axis]) for axis in grids]
-    clipped = [patches.clipped_total(graph, end, axis, grid) for axis, grid in grids.items()]
-    count = len(grids[ROWS]) * len(grids[COLUMNS])
+    clipped = [patches.clipped_total(graph, end, axis, tiles) for axis, tiles in grids.items()]
+    kept = {*stage.outputs, *set(rest.inputs).intersection(graph.inputs)}
     image = stage.inputs[0]
-    tile = live_bytes(patches.tile_graph(graph, end, *buffers), rules)
-    after = live_bytes(rest, rules)
     return PatchMemory(
-        patch,
-        graph.tensors[graph.layers[end - 1].output].name,
-        (full[ROWS][image], full[COLUMNS][image]),
-        sum(layer.macs for layer in stage.layers),
-        patches.macs_of(graph, end, *work) * count,
-        patches.macs_of(graph, end, *clipped),
-        sum(layer.macs for layer in graph.layers),
-        max(bytes for bytes in tile if bytes is not None),
-        sum(graph.tensors[index].nbytes for index in stage.outputs),
-        sum(graph.tensors[index].nbytes for index in stage.inputs),
-        max((bytes for bytes in after if bytes is not None), default=0),
+        patch=grid,
+        last_layer=graph.tensors[graph.layers[end - 1].output].name,
+        input_patch=(full[ROWS][image], full[COLUMNS][image]),
+        stage_macs=sum(layer.macs for layer in stage.layers),
+        stage_macs_full=patches.macs_of(graph, end, *work) * grid.rows * grid.columns,
+        stage_macs_clipped=patches.macs_of(graph, end, *clipped),
+        macs=sum(layer.macs for layer in graph.layers),
+        patch_bytes=_largest(live_bytes(patches.tile_graph(graph, end, *buffers), rules)),
+        output_bytes=_nbytes(graph, kept),
+        image_bytes=_nbytes(graph, set(stage.inputs).difference(kept)),
+        rest_bytes=_largest(live_bytes(rest, rules)),
     )
+
+
+def _largest(counts: Sequence[int | None]) -> int:
+    return max((count for count in counts if count is not None), default=0)
+
+
+def _nbytes(graph: Graph, tensors: Iterable[int]) -> int:
+    return sum(graph.tensors[index].nbytes for index in tensors)
