@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from tvm_tiny.errors import DoesNotFitError, TargetError, UnsupportedError
 from tvm_tiny.relay_passes.choose_kernels import Limits, choose_kernels, with_less_scratch
+from tvm_tiny.relay_passes.integer_ports import integer_ports
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
 from tvm_tiny.relay_passes.program import ALIGNMENT, Program
 from tvm_tiny.relay_passes.schedule_stages import StageSearch
@@ -26,11 +27,12 @@ class Staging:
     """How tensors may be kept in parts, beside what is live at a time anyway.
 
     `patch` is "auto" (stages where nothing else fits) or "off". With `input_rows` the model's
-    input arrives row by row, by call-back.
+    input arrives row by row, by call-back. With `integer_io` float ports become int8 ones.
     """
 
     patch: str = AUTO
     input_rows: bool = False
+    integer_io: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is neither."""
@@ -52,6 +54,7 @@ def fit_memory(
     Without stages the plan may exceed the limit, if none of less is found. Raises DoesNotFitError
     where stages are allowed and nothing fits, and UnsupportedError for inputs not made of rows.
     """
+    program = integer_ports(program) if staging.integer_io else program
     called_back = streamable_inputs(program) if staging.input_rows else frozenset()
     if staging.input_rows and not called_back:
         raise UnsupportedError(

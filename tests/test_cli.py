@@ -26,6 +26,8 @@ RUN_FIELDS = [
     "core",
     "arena_bytes",
     "arena_lower_bound_bytes",
+    "peak_tensor_bytes",
+    "patch",
     "stack_bytes",
     "flash_code_bytes",
     "flash_weights_bytes",

@@ -26,6 +26,7 @@ def build(
     optimize: str = "speed",
     patch: str = "auto",
     input_rows: bool = False,
+    integer_io: bool = False,
 ) -> Firmware:
     """Compile `model` for `target` and link it.
 
@@ -36,7 +37,8 @@ def build(
     weights and 40 KB of Flash, if that is possible) or "size" (less still,
     at up to 100 instructions a byte). `patch` is "auto" (layers run by strips of rows where the
     SRAM has no room for whole tensors) or "off". With `input_rows` the model asks for its input
-    row by row, by call-back, and it need not be whole in the SRAM.
+    row by row, by call-back, and it need not be whole in the SRAM. With `integer_io` float inputs
+    and outputs that are quantised at once become int8 ones with that scale and zero point.
 
     Raises ModelError, UnsupportedError, TargetError, DoesNotFitError, MissingToolError.
     """
@@ -44,7 +46,7 @@ def build(
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
     symbol = identifier(name or default_name(model))
     limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen))
-    staging = Staging(patch, input_rows)
+    staging = Staging(patch, input_rows, integer_io)
     module = importers.load(model)
     compiled = compile_module(module, symbol, chosen.core.features, limits, staging)
     metadata = describe(compiled, chosen)

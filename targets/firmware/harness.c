@@ -34,7 +34,7 @@ struct row_source {
 static struct row_source sources[MODEL_INPUT_COUNT];
 static size_t next_sample;
 
-static int read_rows(void *user, int first_row, int rows, model_row_type *dst)
+static __attribute__((noinline)) int harness_read_rows(void *user, int first_row, int rows, model_row_type *dst)
 {
     const struct row_source *source = user;
     const size_t bytes = (size_t)rows * source->row_bytes;
@@ -56,7 +56,7 @@ static bool read_sample(int32_t file)
             return false;
         }
         if (model_row_bytes[i] > 0) {
-            (void)model_set_source(&context, i, read_rows, &sources[i]);
+            (void)model_set_source(&context, i, harness_read_rows, &sources[i]);
         } else {
             (void)harness_read(file, model_input(&context, i), model_input_bytes[i]);
         }

@@ -72,7 +72,7 @@ def stage_text(
     return StageText(
         symbol,
         f"Layers {_number(numbers[0])} to {_number(numbers[1])} by rows",
-        scratch,
+        scratch if any(rows.offset is not None for rows in stage.rows) else "",
         tuple(writer.rows(rows) for rows in stage.rows),
         writer.names[stage.output],
         (*reversed(branches), *copies),
