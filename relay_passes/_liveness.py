@@ -1,6 +1,6 @@
 """Bytes that are live while the layers of a program run, whatever their order.
 
-A set of layers is an int with a bit for each layer, by its place in the program. Two bits more
+Stages count as layers. A set of them is an int with a bit for each, by its place. Two bits more
 stand for the beginning, which uses the model's inputs, and the end, which uses its outputs; so a
 storage is live from the first of its users to the last, and nothing needs to be said of ports.
 """
@@ -8,10 +8,11 @@ storage is live from the first of its users to the last, and nothing needs to be
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from tvm_tiny.relay_passes.plan_arena import ALIGNMENT, aligned
-from tvm_tiny.relay_passes.program import Layer, Program
+from tvm_tiny.relay_passes._overlaps import most_shared, overlap_of
+from tvm_tiny.relay_passes.program import Program, Step, aligned
 from tvm_tiny.schedules.dialect import Overlap
 
 
@@ -27,14 +28,23 @@ class Storage:
 class Node:
     """A layer: what must run before and may run after, and what it holds.
 
-    `inputs` come with the bytes of the output that may lie over each, if it dies by this layer.
+    `inputs` come with how the output may lie over each, if it dies by this layer.
     """
 
     before: int
     after: tuple[int, ...]
     output: Storage
-    inputs: tuple[tuple[Storage, int], ...]
+    inputs: tuple[tuple[Storage, Overlap | None], ...]
     scratch: int
+    _shared: dict[int, int] = field(default_factory=dict, compare=False, repr=False)
+
+    def shared(self, dying: int) -> int:
+        """Most bytes that the output shares with inputs; `dying` has a bit for each of them."""
+        if dying not in self._shared:
+            inputs = [self.inputs[index] for index in members(dying)]
+            overlaps = [(s.size, overlap) for s, overlap in inputs if overlap is not None]
+            self._shared[dying] = most_shared(self.output.size, overlaps)
+        return self._shared[dying]
 
 
 @dataclass(frozen=True)
@@ -47,24 +57,28 @@ class Liveness:
 
     @property
     def live_at_start(self) -> int:
-        """Bytes of the model's inputs."""
-        return sum(s.size for s in self.storages if s.users & self.start)
+        """Bytes of the model's inputs that something reads."""
+        return sum(s.size for s in self.storages if s.users & self.start) - self.idle
+
+    @cached_property
+    def idle(self) -> int:
+        """Bytes of the model's other inputs, which only the first layer has to leave alone."""
+        return sum(s.size for s in self.storages if s.users == self.start)
 
     def step(self, done: int, live: int, layer: int) -> tuple[int, int]:
         """Bytes that a layer needs after `done`, when `live` are live, and those live after it."""
         node, now = self.nodes[layer], done | 1 << layer
-        new = 0 if node.output.users & done else node.output.size
-        shared = freed = 0
-        for storage, over in node.inputs:
+        dying = freed = 0
+        for index, (storage, _) in enumerate(node.inputs):
             if not storage.users & ~now:
-                shared += over
+                dying |= 1 << index
                 freed += storage.size
-        live += new
-        needed = live + node.scratch - min(shared, new)
+        needed = live + node.scratch + (self.idle if done == self.start else 0)
+        if not node.output.users & done:
+            live += node.output.size
+            needed += node.output.size - node.shared(dying)
         if not node.output.users & ~now:
             freed += node.output.size
-        if done == self.start:  # inputs without a reader are forgotten only now
-            freed += sum(s.size for s in self.storages if s.users == self.start)
         return needed, live - freed
 
     def peak(self, order: Sequence[int], done: int, live: int) -> int:
@@ -95,15 +109,15 @@ class Liveness:
             for s in self.storages
             if s.users & (ancestors | here) and s.users & (descendants | here)
         )
-        shared = sum(over for storage, over in node.inputs if not storage.users & descendants)
-        return live + node.scratch - min(shared, node.output.size)
+        mortal = [i for i, (s, _) in enumerate(node.inputs) if not s.users & descendants]
+        return live + node.scratch - node.shared(sum(1 << index for index in mortal))
 
 
 def liveness_of(program: Program) -> Liveness:
     """Dependences and storages of a program."""
     storage_of = {tensor.name: tensor.storage for tensor in program.tensors}
     sizes = {t.storage: aligned(t.spec.nbytes) for t in program.tensors if t.storage == t.name}
-    layers, start = program.layers, 1 << len(program.layers)
+    layers, start = program.steps, 1 << len(program.steps)
     users = dict.fromkeys(sizes, 0)
     for port in program.inputs:
         users[storage_of[port.tensor]] |= start
@@ -135,7 +149,7 @@ def _dependences(program: Program, storage_of: dict[str, str]) -> Iterator[int]:
     """What each layer must wait for: writers of what it reads, readers of what it overwrites."""
     writers: dict[str, int] = {}
     readers: dict[str, int] = {}
-    for step, layer in enumerate(program.layers):
+    for step, layer in enumerate(program.steps):
         read, written = [storage_of[name] for name in layer.inputs], storage_of[layer.output]
         needed = readers.get(written, 0)
         for name in read:
@@ -147,26 +161,11 @@ def _dependences(program: Program, storage_of: dict[str, str]) -> Iterator[int]:
 
 
 def _inputs(
-    layer: Layer, storages: dict[str, Storage], storage_of: dict[str, str]
-) -> Iterator[tuple[Storage, int]]:
-    """The storages read; of one that is read twice the stricter overlap holds."""
-    output = storage_of[layer.output]
-    found: dict[str, int] = {}
-    for tensor, overlap in zip(layer.inputs, layer.overlaps, strict=True):
-        name = storage_of[tensor]
-        over = shared_bytes(storages[name].size, storages[output].size, overlap)
-        found[name] = min(over, found.get(name, over))
-    return ((storages[name], over) for name, over in found.items() if name != output)
-
-
-def shared_bytes(input_size: int, output_size: int, overlap: Overlap | None) -> int:
-    """Most bytes that an output and an input which dies may share; offsets are aligned."""
-    if overlap is None or (overlap.is_exact and overlap.shift % ALIGNMENT):
-        return 0
-    shift = overlap.shift // ALIGNMENT * ALIGNMENT
-    if not overlap.is_exact:
-        shift = min(shift, 0)  # nowhere are more bytes shared than where both begin
-    return max(min(input_size, shift + output_size) - max(shift, 0), 0)
+    layer: Step, storages: dict[str, Storage], storage_of: dict[str, str]
+) -> Iterator[tuple[Storage, Overlap | None]]:
+    for name in dict.fromkeys(storage_of[name] for name in layer.inputs):
+        if name != storage_of[layer.output]:
+            yield storages[name], overlap_of(layer, storage_of, name)
 
 
 def members(layers: int) -> Iterator[int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from tvm_tiny.relay_passes._liveness import Liveness, members
 
@@ -38,23 +38,23 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """Layers that have run, and those that may run next; the last that ran are `path`."""
+    """Layers that have run, and those that may run next; `layer` ran last, after `parent`."""
 
     peak: int
     live: int
     done: int
     count: int
     ready: int
-    path: tuple[int, ...] = ()
+    layer: int = -1
     parent: _State | None = None
 
     def order(self) -> tuple[int, ...]:
-        paths = []
-        state: _State | None = self
-        while state is not None:
-            paths.append(state.path)
+        """All layers in the order in which they ran."""
+        layers, state = [], self
+        while state.parent is not None:
+            layers.append(state.layer)
             state = state.parent
-        return tuple(layer for path in reversed(paths) for layer in path)
+        return tuple(reversed(layers))
 
 
 def search(liveness: Liveness, part: Part, floor: int, budget: int) -> Found:
@@ -137,50 +137,48 @@ class _Search:
     def moves(self, state: _State) -> Iterator[_State]:
         """States that follow: only one, if some layers free what they take without a new peak.
 
-        Then nothing is lost by running them first. Any order is as good with them in front: at
-        each of its steps no more bytes are live than without, since what they free is free, and
-        what they would find freed at a later time makes their gain only larger.
+        Then nothing is lost by running them first. Move them to the front of any order: the more
+        has run before them, the less they take and the more they free, so that where they ran
+        before, and at each layer in between, no more bytes are live than were.
         """
-        steps = []
+        possible = []
         for layer in members(state.ready):
             needed, live = self._step(state, layer)
             if needed <= state.peak:
-                down = self._descent(state, layer, live)
+                down = self._descent(self._after(state, layer, needed, live), state.live)
                 if down is not None:
                     yield down
                     return
             if needed < self.limit:
-                steps.append((layer, needed, live))
-        for layer, needed, live in steps:
-            after = self._after(state, layer, live)
-            yield replace(after, peak=max(needed, state.peak), path=(layer,), parent=state)
+                possible.append((layer, needed, live))
+        for layer, needed, live in possible:
+            yield self._after(state, layer, needed, live)
 
-    def _descent(self, state: _State, layer: int, live: int) -> _State | None:
+    def _descent(self, state: _State, live_before: int) -> _State | None:
         """Follow a chain of layers up and down again, as long as its peak isn't new."""
-        here, path = self._after(state, layer, live), [layer]
-        while here.live > state.live:
-            following = next((n for n in self.nodes[path[-1]].after if here.ready >> n & 1), None)
+        while state.live > live_before:
+            successors = self.nodes[state.layer].after
+            following = next((n for n in successors if state.ready >> n & 1), None)
             if following is None:
                 return None
-            needed, live = self._step(here, following)
+            needed, live = self._step(state, following)
             if needed > state.peak:
                 return None
-            here = self._after(here, following, live)
-            path.append(following)
-        return replace(here, path=tuple(path), parent=state)
+            state = self._after(state, following, needed, live)
+        return state
 
     def _step(self, state: _State, layer: int) -> tuple[int, int]:
         self.steps += 1
         return self.liveness.step(state.done, state.live, layer)
 
-    def _after(self, state: _State, layer: int, live: int) -> _State:
-        """What has run, and what is live and ready, after a layer more."""
+    def _after(self, state: _State, layer: int, needed: int, live: int) -> _State:
         done = state.done | 1 << layer
         ready = state.ready ^ 1 << layer
         for other in self.nodes[layer].after:
             if self.inside >> other & 1 and not self.nodes[other].before & ~done:
                 ready |= 1 << other
-        return _State(state.peak, live, done, state.count + 1, ready)
+        peak = max(state.peak, needed)
+        return _State(peak, live, done, state.count + 1, ready, layer, state)
 
 
 def tidied(liveness: Liveness, part: Part, found: Found) -> tuple[int, ...]:

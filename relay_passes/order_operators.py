@@ -14,7 +14,7 @@ from tvm_tiny.relay_passes._order_search import Part, search
 from tvm_tiny.relay_passes.program import Program, Tensor
 
 # Steps that are tried before the search of a part is no longer exact; some 0.2 seconds.
-BUDGET = 50_000
+BUDGET = 40_000
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Order:
 def order_operators(program: Program) -> Program:
     """The same program in the best order found; unchanged where that gains nothing."""
     order = find_order(program).layers
-    if order == tuple(range(len(program.layers))):
+    if order == tuple(range(len(program.steps))):
         return program
-    layers = tuple(program.layers[place] for place in order)
-    return replace(program, tensors=tuple(_tensors(program, order)), layers=layers)
+    steps = tuple(program.steps[place] for place in order)
+    return replace(program, tensors=tuple(_tensors(program, order)), steps=steps)
 
 
 def find_order(program: Program, budget: int = BUDGET) -> Order:
@@ -43,7 +43,7 @@ def find_order(program: Program, budget: int = BUDGET) -> Order:
     liveness = liveness_of(program)
     ancestors, descendants = liveness.relatives()
     layers: list[int] = []
-    peaks = [(liveness.live_at_start, True)]
+    peaks = [(liveness.live_at_start + liveness.idle, True)]
     done, live = liveness.start, liveness.live_at_start
     for part in _parts(liveness, ancestors, descendants):
         # a layer by itself has but one order
@@ -80,7 +80,7 @@ def _tensors(program: Program, order: Sequence[int]) -> list[Tensor]:
     """Each tensor where its layer is now, its views and scratch behind it; inputs in front."""
     place: dict[str, int] = {}
     for new, old in enumerate(order):
-        layer = program.layers[old]
+        layer = program.steps[old]
         place[layer.output] = new
         if layer.scratch is not None:
             place[layer.scratch] = new
