@@ -20,16 +20,20 @@ BEAM_WIDTH = 12
 
 @dataclass(frozen=True)
 class Part:
-    """Layers in the order given, all that ran before them, and the bytes then live."""
+    """Layers in the order given, all that ran before them, and the bytes then live.
+
+    One of the layers needs `floor` bytes in every order.
+    """
 
     layers: tuple[int, ...]
     done: int
     live: int
+    floor: int
 
 
 @dataclass(frozen=True)
 class Found:
-    """An order of a part's layers, its peak, and whether no order has a lower one."""
+    """An order of a part's layers, its peak, and whether none has a lower one."""
 
     layers: tuple[int, ...]
     peak: int
@@ -60,7 +64,7 @@ class _State:
 def search(liveness: Liveness, part: Part, floor: int, budget: int) -> Found:
     """The given order if none is better, else the best found while `budget` steps are tried.
 
-    No order has a lower peak than `floor`.
+    Peaks below `floor` are as good as it.
     """
     given = liveness.peak(part.layers, part.done, part.live)
     if given <= floor:

@@ -1,13 +1,15 @@
 """The order of layers in which the fewest bytes are live at once.
 
-Layers that all others must run before or after cut the program into parts, and each part is
-ordered by itself: exactly, unless it is too large. An order is changed only for a lower peak.
+A program is cut where all layers behind need all those before, and each part is ordered by itself:
+exactly, unless it is too large. Only those parts change their order in which more bytes would be
+live than the program needs anyway.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tvm_tiny.relay_passes._liveness import Liveness, liveness_of
 from tvm_tiny.relay_passes._order_search import Part, search
@@ -39,41 +41,45 @@ def order_operators(program: Program) -> Program:
 
 
 def find_order(program: Program, budget: int = BUDGET) -> Order:
-    """The best order of a program's layers, each part's own."""
+    """The best order of a program's layers; `budget` is the work for each part."""
     liveness = liveness_of(program)
-    ancestors, descendants = liveness.relatives()
+    parts = list(_parts(liveness))
+    bound = max([liveness.live_at_start + liveness.idle, *(part.floor for part in parts)])
+    found = []
+    for part in parts:
+        best = search(liveness, part, bound, budget)
+        found.append(best)
+        if best.is_least:
+            bound = max(bound, best.peak)
+    peak = max([bound, *(best.peak for best in found)])
     layers: list[int] = []
-    peaks = [(liveness.live_at_start + liveness.idle, True)]
+    for part, best in zip(parts, found, strict=True):
+        given = liveness.peak(part.layers, part.done, part.live)
+        layers.extend(part.layers if given <= peak else best.layers)
+    return Order(tuple(layers), peak, peak == bound)
+
+
+def _parts(liveness: Liveness) -> Iterator[Part]:
+    """The given order has the parts one behind the other."""
+    ancestors, descendants = liveness.relatives()
     done, live = liveness.start, liveness.live_at_start
-    for part in _parts(liveness, ancestors, descendants):
-        # a layer by itself has but one order
-        most = (liveness.least(n, ancestors[n], descendants[n]) for n in part if len(part) > 1)
-        found = search(liveness, Part(part, done, live), max(most, default=0), budget)
-        peaks.append((found.peak, found.is_least))
-        for layer in found.layers:
+    for first, end in pairwise(_cuts(ancestors)):
+        layers = tuple(range(first, end))
+        floor = max(liveness.least(n, ancestors[n], descendants[n]) for n in layers)
+        yield Part(layers, done, live, floor)
+        for layer in layers:
             _, live = liveness.step(done, live, layer)
             done |= 1 << layer
-        layers.extend(found.layers)
-    peak = max(peak for peak, _ in peaks)
-    return Order(tuple(layers), peak, (peak, True) in peaks)
 
 
-def _parts(
-    liveness: Liveness, ancestors: Sequence[int], descendants: Sequence[int]
-) -> Iterator[tuple[int, ...]]:
-    """Cut where a layer has a relation to all others; the given order has the parts in a row."""
-    everything = 4 * liveness.start - 1
-    part: list[int] = []
-    for layer in range(len(liveness.nodes)):
-        if ancestors[layer] | descendants[layer] | 1 << layer == everything:
-            if part:
-                yield tuple(part)
-                part = []
-            yield (layer,)
-        else:
-            part.append(layer)
-    if part:
-        yield tuple(part)
+def _cuts(ancestors: Sequence[int]) -> list[int]:
+    """Where parts begin, and the end of the last."""
+    cuts, common = [len(ancestors)], -1
+    for layer in reversed(range(len(ancestors))):
+        common &= ancestors[layer]
+        if not ((1 << layer) - 1) & ~common:
+            cuts.append(layer)
+    return cuts[::-1]
 
 
 def _tensors(program: Program, order: Sequence[int]) -> list[Tensor]:

@@ -308,6 +308,21 @@ def test_nothing_changes_without_a_gain() -> None:
     assert order_operators(program) is program
 
 
+def test_only_what_is_fullest_changes() -> None:
+    """Of two blocks that could be better ordered, the second never is as full as the first."""
+    graph = Graph()
+    graph.input("x", KB)
+    for block, source, size in (("a", "x", 8 * KB), ("b", "a", 4 * KB)):
+        for branch in (0, 1):
+            graph.add(f"{block}{branch}0", size, source)
+        for branch in (0, 1):
+            graph.add(f"{block}{branch}1", 256, f"{block}{branch}0")
+        graph.add(block, 512, f"{block}01", f"{block}11")
+    ordered = order_operators(graph.program(["x"], ["b"]))
+    first, second = ["a00", "a01", "a10", "a11", "a"], ["b00", "b10", "b01", "b11", "b"]
+    assert names_of(ordered) == first + second
+
+
 @pytest.mark.parametrize("window", [4, 10, 30, 1000])
 def test_a_large_graph_takes_less_than_a_second(window: int) -> None:
     program = random_graph(1, 200, window)
@@ -327,6 +342,17 @@ def test_what_is_too_large_says_so_and_is_not_worse() -> None:
         assert exact.peak_bytes <= quick.peak_bytes <= peak_of(program)
         assert quick.is_least <= (quick.peak_bytes == exact.peak_bytes)
     assert not find_order(random_graph(0, 200), budget=20).is_least
+
+
+def test_parts_end_where_all_that_follows_needs_all_before() -> None:
+    """Pairs of layers that all read both of the pair before: 2^20 orders, but no choice."""
+    graph = Graph()
+    graph.input("x", KB)
+    pair = ["x"]
+    for number in range(20):
+        pair = [graph.add(f"{side}{number}", 64 * (number + 1), *pair) for side in "ab"]
+    program = graph.program(["x"], pair)
+    assert find_order(program, budget=10) == Order(tuple(range(40)), 64 * (19 * 2 + 20 * 2), True)
 
 
 def test_every_layer_needs_its_least_in_each_order() -> None:
