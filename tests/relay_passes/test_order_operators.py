@@ -287,6 +287,7 @@ def test_no_order_is_better(first_seed: int) -> None:
         least = min(map(peak_of, all_orders(program)))
         assert order.is_least
         assert order.peak_bytes == peak_of(ordered) == least, seed
+        assert order.peak_bytes == plan_arena(ordered).lower_bound_bytes
         assert is_runnable(ordered)
         assert sorted(names_of(ordered)) == sorted(names_of(program))
         assert {*ordered.tensors} == {*program.tensors}
