@@ -1,6 +1,6 @@
 """The whole compilation, top to bottom.
 
-    load -> graph passes -> program -> kernels, stages, arena plan -> C sources -> ELF
+    load -> graph passes -> program -> order, kernels, stages, arena plan -> C sources -> ELF
 
 Every step is a pure function of the one before; `build` in build_firmware.py runs them all.
 """
@@ -21,6 +21,7 @@ from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
 from tvm_tiny.relay_passes.merge_equal_channels import MergeEqualChannels
+from tvm_tiny.relay_passes.order_operators import order_operators
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan
 from tvm_tiny.relay_passes.program import Program, program_of
 from tvm_tiny.relay_passes.quantized_to_tiny import QuantizedToTiny
@@ -71,5 +72,6 @@ def compile_module(
     DoesNotFitError.
     """
     rewritten = rewrite(module)
-    program, plan = fit_memory(program_of(rewritten, features), limits, features, staging)
+    given = order_operators(program_of(rewritten, features))
+    program, plan = fit_memory(given, limits, features, staging)
     return Compiled(rewritten, program, plan, generate(program, plan, name))
