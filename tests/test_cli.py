@@ -27,12 +27,12 @@ RUN_FIELDS = [
     "arena_bytes",
     "arena_lower_bound_bytes",
     "peak_tensor_bytes",
-    "patch",
     "stack_bytes",
     "flash_code_bytes",
     "flash_weights_bytes",
     "instructions",
     "cycles_estimated",
+    "patch",
     "outputs",
     "layers",
 ]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from tvm_tiny import _register, importers
 from tvm_tiny.codegen.identifiers import identifier
+from tvm_tiny.errors import DoesNotFitError
 from tvm_tiny.firmware import Firmware
 from tvm_tiny.metadata import describe
 from tvm_tiny.pipeline import compile_module
@@ -48,9 +51,23 @@ def build(
     limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen))
     staging = Staging(patch, input_rows, integer_io)
     module = importers.load(model)
-    compiled = compile_module(module, symbol, chosen.core.features, limits, staging)
+    with counting_stacks(chosen):
+        compiled = compile_module(module, symbol, chosen.core.features, limits, staging)
     metadata = describe(compiled, chosen)
     return Firmware.link(compiled.code.files, metadata, chosen)
+
+
+@contextmanager
+def counting_stacks(target: Target) -> Iterator[None]:
+    """Errors of arenas that do not fit count what else is in the SRAM, as the limit does."""
+    beside = target.sram_bytes - largest_arena(target)
+    try:
+        yield
+    except DoesNotFitError as error:
+        needed = int(str(error.found)) + beside
+        raise DoesNotFitError(
+            error.what, where=error.where, limit=target.sram_bytes, found=needed, hint=error.hint
+        ) from error
 
 
 def default_name(model: Any) -> str:
