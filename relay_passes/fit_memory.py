@@ -54,6 +54,19 @@ def fit_memory(
     Without stages the plan may exceed the limit, if none of less is found. Raises DoesNotFitError
     where stages are allowed and nothing fits, and UnsupportedError for inputs not made of rows.
     """
+    program, called_back = prepared(program, staging)
+    if not called_back:
+        chosen = choose_kernels(program, limits)
+        plan = plan_arena(chosen)
+        if limits.arena_bytes is None or plan.arena_bytes <= limits.arena_bytes:
+            return chosen, plan
+        if staging.patch == OFF:
+            return _with_less_scratch(chosen, plan, limits, limits.arena_bytes)
+    return _staged(StageSearch(program, features, called_back), limits)
+
+
+def prepared(program: Program, staging: Staging) -> tuple[Program, frozenset[str]]:
+    """The program with the ports that it is to have, and its inputs by call-back."""
     program = integer_ports(program) if staging.integer_io else program
     called_back = streamable_inputs(program) if staging.input_rows else frozenset()
     if staging.input_rows and not called_back:
@@ -63,14 +76,7 @@ def fit_memory(
             hint="inputs must be images of whole words a row (batch 1, NHWC), read by layers that "
             "work on rows",
         )
-    if not called_back:
-        chosen = choose_kernels(program, limits)
-        plan = plan_arena(chosen)
-        if limits.arena_bytes is None or plan.arena_bytes <= limits.arena_bytes:
-            return chosen, plan
-        if staging.patch == OFF:
-            return _with_less_scratch(chosen, plan, limits, limits.arena_bytes)
-    return _staged(StageSearch(program, features, called_back), limits)
+    return program, called_back
 
 
 def _with_less_scratch(

@@ -14,6 +14,7 @@ from tvm_tiny.version import VERSION as __version__
 if TYPE_CHECKING:
     from tvm_tiny.analysis import MemoryReport, memory
     from tvm_tiny.build_firmware import build
+    from tvm_tiny.exploration import explore
     from tvm_tiny.firmware import Firmware
     from tvm_tiny.firmware import open_firmware as open
     from tvm_tiny.importers import load
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "build": ("tvm_tiny.build_firmware", "build"),
     "memory": ("tvm_tiny.analysis", "memory"),
+    "explore": ("tvm_tiny.exploration", "explore"),
     "load": ("tvm_tiny.importers", "load"),
     "open": ("tvm_tiny.firmware", "open_firmware"),
     "Firmware": ("tvm_tiny.firmware", "Firmware"),
@@ -35,6 +37,7 @@ __all__ = [
     "RunResult",
     "__version__",
     "build",
+    "explore",
     "load",
     "memory",
     "open",

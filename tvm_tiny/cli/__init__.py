@@ -1,8 +1,10 @@
-"""The command line: `tvm-tiny build | run | profile | project | memory | targets | doctor`."""
+"""The command line: `tvm-tiny build | run | profile | project`, and what helps with them."""
 
 from tvm_tiny.cli.commands import main
+from tvm_tiny.cli.explore import explore
 from tvm_tiny.cli.memory import memory
 
 main.add_command(memory)
+main.add_command(explore)
 
 __all__ = ["main"]
