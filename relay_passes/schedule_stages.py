@@ -8,7 +8,7 @@ recompute what patches share; strips keep it, and are the cheaper answer whereve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -17,6 +17,8 @@ from tvm_tiny.relay_passes.stages import Flow, StageMaker
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Kernel, Overlap
 
+Key = tuple[int, int, int]  # first layer, the one behind the last, most rows at a time
+WHOLE = 0  # rows of a layer that stays one
 ROWS = (1, 2, 4, 8, 16)  # that layers of a stage may make at a time
 LONGEST_STAGE = 40
 MOVED_WORD, FIRING = 2.5, 60  # instructions of moving four bytes, and of the loop for each call
@@ -54,23 +56,50 @@ class StageSearch:
         self.called_back = called_back
         self.maker = StageMaker(program, features, called_back)
         self.life = _Life(program, called_back)
-        self.stages: dict[tuple[int, int, int], _Sketch | None] = {}
+        self.stages: dict[Key, _Sketch | None] = {}
 
     def within(self, limit: int) -> Found | None:
-        """The fastest cut of which no step needs more than `limit` bytes; None if there is none."""
-        count = len(self.program.steps)
-        best: list[tuple[float, tuple[Part, ...]] | None] = [(0, ())] + [None] * count
-        for first in range(count):
-            begun = best[first]
-            if begun is None:
+        """The fastest cut of which no step needs more than `limit` bytes; None if there is none.
+
+        Kernels are made for the parts of the best cut only; where those turn out slower than
+        predicted, or have no room, the next best cut is looked at.
+        """
+        options = [list(self._options(first, limit)) for first in range(len(self._layers))]
+        fitted: dict[Key, Part | None] = {}
+        while (cut := self._best_cut(options, fitted)) is not None:
+            new = [key for key in cut if key not in fitted]
+            if not new:
+                return self._found([part for key in cut if (part := fitted[key])])
+            fitted |= {key: self._fitted(key, limit) for key in new}
+        return None
+
+    def _best_cut(
+        self, options: Sequence[Sequence[Key]], fitted: Mapping[Key, Part | None]
+    ) -> list[Key] | None:
+        """The cut of the least instructions, as far as they are known."""
+        count = len(options)
+        least: list[int | None] = [0, *[None] * count]
+        into: list[Key | None] = [None] * (count + 1)
+        for first, keys in enumerate(options):
+            before = least[first]
+            if before is None:
                 continue
-            for last, part in self._parts(first, limit):
-                total = begun[0] + part.instructions
-                known = best[last]
-                if known is None or total < known[0]:
-                    best[last] = (total, (*begun[1], part))
-        end = best[count]
-        return None if end is None else self._found([*end[1]])
+            for key in keys:
+                part = fitted.get(key)
+                if key in fitted and part is None:
+                    continue
+                total = before + (part.instructions if part else self._predicted(key))
+                known = least[key[1]]
+                if known is None or total < known:
+                    least[key[1]], into[key[1]] = total, key
+        cut, last = [], count
+        while last > 0:
+            part_into = into[last]
+            if part_into is None:
+                return None
+            cut.append(part_into)
+            last = part_into[0]
+        return cut[::-1]
 
     def smallest(self) -> Found:
         """The cut whose largest step is the smallest, of those the fastest."""
@@ -101,18 +130,28 @@ class StageSearch:
     def _layers(self) -> list[Layer]:
         return [step for step in self.program.steps if isinstance(step, Layer)]
 
-    def _parts(self, first: int, limit: int) -> Iterator[tuple[int, Part]]:
-        """Parts that begin with a layer and have room, with the step behind them."""
-        single = self._single(first, limit)
-        if single is not None:
-            yield first + 1, single
-        longest = min(first + LONGEST_STAGE, len(self.program.steps))
+    def _options(self, first: int, limit: int) -> Iterator[Key]:
+        """Parts that begin with a layer and have room, the scratch of kernels aside."""
+        if not self._reads_call_back(self._layers[first]):
+            yield first, first + 1, WHOLE
+        longest = min(first + LONGEST_STAGE, len(self._layers))
         for last in range(first + 1, longest + 1):
             if not self._is_useful(first, last, limit):
                 continue
-            part = self._stage(first, last, limit)
-            if part is not None:
-                yield last, part
+            for rows in ROWS:
+                sketch = self._sketch(first, last, rows)
+                if sketch is None or sketch.bytes_live > limit:
+                    break
+                yield first, last, rows
+
+    def _predicted(self, key: Key) -> int:
+        sketch = self._sketch(*key)
+        return sketch.predicted if sketch else self._layers[key[0]].chosen.instructions
+
+    def _fitted(self, key: Key, limit: int) -> Part | None:
+        """A part with the fastest kernels for which there is room."""
+        sketch = self._sketch(*key)
+        return sketch.fitted(limit) if sketch else self._single(key[0], limit)
 
     def _is_useful(self, first: int, last: int, limit: int) -> bool:
         """Whether a layer needs help: has no room, or reads what arrives row by row."""
@@ -128,8 +167,6 @@ class StageSearch:
     def _single(self, index: int, limit: int) -> Part | None:
         """A layer alone, with its fastest kernel for which there is room."""
         layer = self._layers[index]
-        if self._reads_call_back(layer):
-            return None
         fitting = _up_to(layer, lambda c: self.life.single(index, c) <= limit)
         chosen = next((candidate for candidate in fitting if candidate.kernel), None)
         if chosen is None:
@@ -137,20 +174,10 @@ class StageSearch:
         step = replace(layer, chosen=chosen, candidates=fitting)
         return Part(step, self.life.single(index, chosen), chosen.instructions)
 
-    def _stage(self, first: int, last: int, limit: int) -> Part | None:
-        """The stage of these layers that makes the most rows at a time."""
-        best = None
-        for rows in ROWS:
-            sketch = self._sketch(first, last, rows)
-            if sketch is None or sketch.bytes_live > limit:
-                break
-            part = sketch.fitted(limit)
-            if part is not None and (best is None or part.instructions < best.instructions):
-                best = part
-        return best
-
     def _sketch(self, first: int, last: int, rows: int) -> _Sketch | None:
         key = (first, last, rows)
+        if rows == WHOLE:
+            return None
         if key not in self.stages:
             made = self.maker.make(first, last, rows)
             self.stages[key] = made and _Sketch(*made, self.life.stage(first, last, made[0]))
@@ -192,6 +219,11 @@ class _Sketch:
         stage = replace(self.stage, row_layers=tuple(layers)).with_kernels(chosen)
         scratch = stage.scratch_bytes - stage.kernel_scratch
         return Part(stage, self.bytes_live + aligned(scratch), self._instructions(stage))
+
+    @cached_property
+    def predicted(self) -> int:
+        """Instructions with the kernels that are predicted to be the fastest."""
+        return self._instructions(self.stage)
 
     def _instructions(self, stage: Stage) -> int:
         total = FIRING * self.flow.firings + MOVED_WORD * self.flow.moved_bytes / 4
