@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from tvm_tiny.errors import TargetError
 from tvm_tiny.relay_passes.plan_arena import allowed_overlaps, live_intervals, needed_bytes
-from tvm_tiny.relay_passes.program import Program, Stage, Step, layers_of
+from tvm_tiny.relay_passes.program import Layer, Program, Step, layers_of
 from tvm_tiny.schedules import costs
 from tvm_tiny.schedules.candidates import Candidate
 
@@ -78,7 +78,7 @@ def _with_less_scratch(step: Step, excess: int) -> Step:
 
     Stages have been given candidates for the room that there is.
     """
-    if excess <= 0 or isinstance(step, Stage):
+    if excess <= 0 or not isinstance(step, Layer):
         return step
     largest = step.chosen.scratch_bytes
     less = tuple(c for c in step.candidates if c.kernel and c.scratch_bytes < largest)
