@@ -1,16 +1,17 @@
 """Patches: layers that run on one part of the image after the other (MCUNetV2, arXiv 2110.15352).
 
-The output of the last layer is cut into a grid of equal parts; the last ones lie over those before
-them where the grid does not divide the image. What a part needs of each tensor is found going
-back from it: its tile. Tiles of neighbours overlap, and what they share is computed again.
-Borders of the image are bytes of the fill value in the tiles, so that kernels see images without
-them. Along an axis with one part, tiles are whole and kernels keep the border.
+The output (the coarsest, if there are several) is cut into a grid of equal parts; the last ones
+lie over those before them where the grid does not divide it. What a part needs of each tensor is
+found going back from it: its tile. Tiles of neighbours overlap, and what they share is computed
+again. Borders of the image are bytes of the fill value in the tiles, so that kernels see images
+without them. Along an axis with one part, tiles are whole and kernels keep the border.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.relay_passes.plan_arena import live_intervals, plan_arena
@@ -30,6 +31,7 @@ from tvm_tiny.schedules.dialect import Call, Kernel, Reach, TensorSpec
 from tvm_tiny.schedules.window import without_border
 
 Grid = tuple[int, int]  # parts along rows and columns
+Steps = tuple[Fraction, Fraction]
 ROWS, COLUMNS = 0, 1
 
 
@@ -63,10 +65,9 @@ def with_patches(
 def _before_patches(program: Program, split: int) -> int:
     """Layers that go before: those that take each byte of the input for another, once for all."""
     for number, step in enumerate(program.steps[: split - 1]):
-        reaches = step.call.reaches if isinstance(step, Layer) and step.call else None
-        is_plain = reaches == (Reach(),) and isinstance(step, Layer)
-        read = sum(program.tensor(name).spec.nbytes for name in step.inputs)
-        if not is_plain or step.macs or program.tensor(step.output).spec.nbytes > read:
+        if not isinstance(step, Layer) or step.call is None or step.call.reaches != (Reach(),):
+            return number
+        if step.macs or step.call.output.nbytes > step.call.inputs[0].nbytes:
             return number
     return split - 1
 
@@ -118,9 +119,7 @@ class _Cut:
 class _Maker:
     """The layers of patches to be, and what is known of their tiles."""
 
-    def __init__(
-        self, program: Program, first: int, last: int, features: Collection[str]
-    ) -> None:
+    def __init__(self, program: Program, first: int, last: int, features: Collection[str]) -> None:
         self.program, self.features = program, features
         self.layers = [_checked(step) for step in program.steps[first:last]]
         self.others = (*program.steps[:first], *program.steps[last:])
@@ -130,9 +129,9 @@ class _Maker:
         self.work: list[Copy | PatchLayer] = []
 
     def make(self, grid: Grid) -> Patches:
-        shape = self.program.tensor(self.layers[-1].output).spec.shape
-        self.cuts = (_Cut.of(shape[1], grid[ROWS]), _Cut.of(shape[2], grid[COLUMNS]))
-        geometry = _Geometry.of(self)
+        steps = _steps(self.layers, self.crossing)
+        self.cuts = (self._cut(ROWS, grid, steps), self._cut(COLUMNS, grid, steps))
+        geometry = _Geometry.of(self, steps)
         for layer in self.layers:
             self._run(layer, geometry)
         tiles, live = _placed(list(self.tiles.values()), self.work)
@@ -147,6 +146,11 @@ class _Maker:
             tuple(outputs),
             live,
         )
+
+    def _cut(self, axis: int, grid: Grid, steps: Mapping[str, Steps]) -> _Cut:
+        """The cut of the coarsest output: of others each part has a whole number of rows."""
+        coarsest = min(self.crossing, key=lambda name: (steps[name][axis], name))
+        return _Cut.of(self.program.tensor(coarsest).spec.shape[1 + axis], grid[axis])
 
     def _crossing(self) -> set[str]:
         """Tensors that exist whole behind the patches: the last one, and what others read."""
@@ -178,7 +182,7 @@ class _Maker:
         found = tuple(candidates(call, self.features))
         chosen = next(candidate for candidate in found if candidate.kernel is not None)
         item = replace(layer, candidates=found, chosen=chosen, scratch=None, call=call)
-        names = tuple(tile and tile.name for tile in tiles)
+        names = tuple(None if tile is None else tile.name for tile in tiles)
         self.work.append(PatchLayer(item, names, made.name, layer.output in self.crossing))
 
     def _tile(self, name: str, need: _Need) -> Tile:
@@ -215,14 +219,14 @@ class _Geometry:
     read: dict[str, tuple[_Need | None, ...]] = field(default_factory=dict)
 
     @staticmethod
-    def of(maker: _Maker) -> _Geometry:
+    def of(maker: _Maker, steps: Mapping[str, Steps]) -> _Geometry:
         """From the last layer to the first."""
         found = _Geometry()
         needs: dict[str, list[_Need]] = {}
         for layer in reversed(maker.layers):
             wanted = needs.get(layer.output, [])
             if layer.output in maker.crossing:
-                wanted = [*wanted, _stored(layer, maker.cuts, wanted)]
+                wanted = [*wanted, _stored(layer, maker.cuts, steps[layer.output])]
             found.made[layer.output] = _together(layer, wanted)
             axes = found.made[layer.output].axes
             read = [
@@ -281,15 +285,39 @@ def _read(reach: Reach, axes: tuple[Axis, Axis], spec: TensorSpec) -> _Need:
     return _Need((rows, columns), reach.fill if looks_around else None)
 
 
-def _stored(layer: Layer, cuts: tuple[_Cut, _Cut], readers: Sequence[_Need]) -> _Need:
+def _stored(layer: Layer, cuts: tuple[_Cut, _Cut], steps: Steps) -> _Need:
     """Tiles that cover a tensor which exists whole."""
     assert layer.call is not None
-    sizes = layer.call.output.shape[1:3]
+    if any(step.denominator != 1 for step in steps):
+        raise _cannot(layer, "parts of it would not have whole rows and columns")
     rows, columns = (
-        cut.covering(size, readers[0].axes[i].step if readers else max(size // cut.size, 1))
-        for i, (cut, size) in enumerate(zip(cuts, sizes, strict=True))
+        cut.covering(size, int(step))
+        for cut, size, step in zip(cuts, layer.call.output.shape[1:3], steps, strict=True)
     )
     return _Need((rows, columns))
+
+
+def _steps(layers: Sequence[Layer], crossing: Collection[str]) -> dict[str, Steps]:
+    """Rows and columns of each tensor that belong to one of the coarsest output."""
+    known: dict[str, Steps] = {layers[-1].output: (Fraction(1), Fraction(1))}
+    size = 0
+    while size < len(known):
+        size = len(known)
+        for layer in reversed(layers):
+            for name, reach in zip(layer.inputs, _reaches(layer), strict=True):
+                if reach is None:
+                    continue
+                if layer.output in known:
+                    rows, columns = known[layer.output]
+                    known.setdefault(name, (rows * reach.strides[0], columns * reach.strides[1]))
+                elif name in known:
+                    rows, columns = known[name]
+                    known[layer.output] = (rows / reach.strides[0], columns / reach.strides[1])
+    for layer in layers:
+        if layer.output in crossing and layer.output not in known:
+            raise _cannot(layer, "it has nothing to do with the last layer")
+    least = [min(known[name][axis] for name in crossing) for axis in (ROWS, COLUMNS)]
+    return {name: (rows / least[0], columns / least[1]) for name, (rows, columns) in known.items()}
 
 
 def _together(layer: Layer, needs: Sequence[_Need]) -> _Need:

@@ -51,12 +51,16 @@ def complete(program: Program, steps: Sequence[Step]) -> Program:
     return with_kernels(replace(program, tensors=kept, steps=tuple(steps)))
 
 
-def check(outputs: Sequence[np.ndarray], expected: Sequence[Sequence[np.ndarray]], seeds: Sequence[int]) -> None:
+def check(
+    outputs: Sequence[np.ndarray], expected: Sequence[Sequence[np.ndarray]], seeds: Sequence[int]
+) -> None:
     given: Iterator[np.ndarray] = iter(outputs)
     for seed, values in zip(seeds, expected, strict=True):
         for number, value in enumerate(values):
             wrong = np.argwhere(next(given).reshape(value.shape) != value)
-            assert not len(wrong), f"net {seed}, output {number}: {len(wrong)} of {value.size}, first {wrong[0]}"
+            assert not len(wrong), (
+                f"net {seed}, output {number}: {len(wrong)} of {value.size}, first {wrong[0]}"
+            )
 
 
 def batches() -> Iterator[object]:

@@ -29,9 +29,7 @@ TIMEOUT_S = 300.0
 def inputs_of(nets: Sequence[Net], seed: int = 0) -> list[Array]:
     """Return an array of samples for each net."""
     generator = np.random.default_rng(seed)
-    return [
-        generator.integers(-128, 128, (SAMPLES, *net.input.shape[1:]), np.int8) for net in nets
-    ]
+    return [generator.integers(-128, 128, (SAMPLES, *net.input.shape[1:]), np.int8) for net in nets]
 
 
 def expected_outputs(nets: Sequence[Net], inputs: Sequence[Array]) -> list[list[Array]]:

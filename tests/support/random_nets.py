@@ -254,7 +254,9 @@ class _Growing:
         point = self.zero_point()
         points = (self.zero_points[a], self.zero_points[b], point)
         if self.chance(0.8):
-            return self.add(qadd.QADD, qadd.attributes((0.1, 0.08, 0.12), points), [a, b], (), point)
+            return self.add(
+                qadd.QADD, qadd.attributes((0.1, 0.08, 0.12), points), [a, b], (), point
+            )
         return self.add(qmul.QMUL, qmul.attributes((0.1, 0.08, 0.7), points), [a, b], (), point)
 
     def layer(self, number: int, is_same: bool = False) -> int:

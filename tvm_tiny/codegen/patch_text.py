@@ -109,10 +109,14 @@ def _loop(variable: str, anchors: Sequence[int]) -> list[str]:
     step, last = anchors[1] - anchors[0], anchors[-1]
     counter = variable if last % step == 0 else {"row": "top", "column": "left"}[variable]
     head = f"for (int32_t {counter} = 0; {counter} < {last + step}; {counter} += {step}) {{"
-    return [head] if counter == variable else [
-        head,
-        f"  const int32_t {variable} = tiny_min({counter}, {last});",
-    ]
+    return (
+        [head]
+        if counter == variable
+        else [
+            head,
+            f"  const int32_t {variable} = tiny_min({counter}, {last});",
+        ]
+    )
 
 
 def _begin(variable: str, axis: Axis) -> str:
@@ -120,7 +124,9 @@ def _begin(variable: str, axis: Axis) -> str:
     if axis.is_whole:
         return "0"
     scaled = variable if axis.step == 1 else f"{variable} * {axis.step}"
-    return scaled if axis.lead == 0 else f"{scaled} {'-' if axis.lead > 0 else '+'} {abs(axis.lead)}"
+    return (
+        scaled if axis.lead == 0 else f"{scaled} {'-' if axis.lead > 0 else '+'} {abs(axis.lead)}"
+    )
 
 
 def _pixel(spec: TensorSpec) -> str:
