@@ -82,6 +82,12 @@ def make_patches(
         return None
 
 
+def placed(patches: Patches) -> Patches:
+    """The same with the least scratch for the kernels that its layers have now."""
+    tiles, live = _placed(patches.tiles, patches.work)
+    return replace(patches, tiles=tiles, live=live)
+
+
 @dataclass(frozen=True)
 class _Need:
     """What somebody reads of a tensor in every patch; `fill` as in Tile."""

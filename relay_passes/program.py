@@ -231,6 +231,13 @@ class Patches:
             for layer in self.patch_layers
         )
 
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes that patches copy between tiles, and from and into whole tensors."""
+        tiles = {tile.name: tile.spec.nbytes for tile in self.tiles}
+        copied = [i.tile for i in self.work if isinstance(i, Copy) or i.is_stored]
+        return len(self.rows) * len(self.columns) * sum(tiles[name] for name in copied)
+
     def with_kernels(self, chosen: Sequence[Candidate]) -> Patches:
         """The same with other candidates, one for each layer."""
         given = iter(chosen)

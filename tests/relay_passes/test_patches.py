@@ -63,12 +63,13 @@ def check(
             )
 
 
-def batches() -> Iterator[object]:
-    for first in range(0, NETS, PER_PROGRAM):
-        yield pytest.param(first, marks=[pytest.mark.slow] if first >= QUICK else [])
+BATCHES = [
+    pytest.param(first, marks=[pytest.mark.slow] if first >= QUICK else [])
+    for first in range(0, NETS, PER_PROGRAM)
+]
 
 
-@pytest.mark.parametrize("first", batches())
+@pytest.mark.parametrize("first", BATCHES)
 def test_random_nets_give_the_same(first: int) -> None:
     seeds = range(first, first + PER_PROGRAM)
     nets = [random_net(seed) for seed in seeds]
