@@ -11,8 +11,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tvm_tiny.errors import TargetError
+from tvm_tiny.relay_passes.patches import placed
 from tvm_tiny.relay_passes.plan_arena import allowed_overlaps, live_intervals, needed_bytes
-from tvm_tiny.relay_passes.program import Program, Stage, Step, layers_of
+from tvm_tiny.relay_passes.program import (
+    Layer,
+    PatchLayer,
+    Program,
+    Stage,
+    Step,
+    aligned,
+    layers_of,
+)
 from tvm_tiny.schedules import costs
 from tvm_tiny.schedules.candidates import Candidate
 
@@ -80,9 +89,25 @@ def _with_less_scratch(step: Step, excess: int) -> Step:
     """
     if excess <= 0 or isinstance(step, Stage):
         return step
-    largest = step.chosen.scratch_bytes
-    less = tuple(c for c in step.candidates if c.kernel and c.scratch_bytes < largest)
-    return replace(step, chosen=less[0], candidates=less) if less else step
+    if isinstance(step, Layer):
+        return _less(step)
+    limit = step.scratch_bytes - excess
+    sizes = {tile.name: aligned(tile.spec.nbytes) for tile in step.tiles}
+    tiles = iter([sum(sizes[name] for name in names) for names in step.live])
+    work = [
+        replace(item, layer=_less(item.layer))
+        if isinstance(item, PatchLayer) and next(tiles) + item.layer.chosen.scratch_bytes > limit
+        else item
+        for item in step.work
+    ]
+    return placed(replace(step, work=tuple(work)))
+
+
+def _less(layer: Layer) -> Layer:
+    """The layer with kernels of less scratch, if there are any."""
+    largest = layer.chosen.scratch_bytes
+    less = tuple(c for c in layer.candidates if c.kernel and c.scratch_bytes < largest)
+    return replace(layer, chosen=less[0], candidates=less) if less else layer
 
 
 def _flash_limit(program: Program, limits: Limits) -> int | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tvm_tiny.relay_passes._overlaps import most_shared, overlap_of
 from tvm_tiny.relay_passes._packing import Conflict, Packing, pack
-from tvm_tiny.relay_passes.program import ALIGNMENT, Program, aligned
+from tvm_tiny.relay_passes.program import ALIGNMENT, Program, aligned, outputs_of
 from tvm_tiny.schedules.dialect import Overlap
 
 Overlaps = Mapping[tuple[str, str], Overlap]  # by the storages of an input and of the output
@@ -68,10 +68,11 @@ def live_intervals(program: Program) -> list[Interval]:
     first = {storage[p.tensor]: 0 for p in program.inputs if not p.is_called_back}
     last = dict(first)
     for step, layer in enumerate(program.steps):
-        first.setdefault(storage[layer.output], step)
+        for name in outputs_of(layer):
+            first.setdefault(storage[name], step)
         if layer.scratch is not None:
             first[layer.scratch] = last[layer.scratch] = step
-        for name in (*layer.inputs, layer.output):
+        for name in (*layer.inputs, *outputs_of(layer)):
             last[storage[name]] = step
     for port in program.outputs:
         last[storage[port.tensor]] = len(program.steps)

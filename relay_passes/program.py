@@ -13,6 +13,7 @@ import tvm
 from tvm import ir, relax
 
 from tvm_tiny.errors import UnsupportedError
+from tvm_tiny.relay_passes.tiles import Copy, Tile, first_gap, made_inside
 from tvm_tiny.schedules import dialect
 from tvm_tiny.schedules.candidates import Candidate, candidates
 from tvm_tiny.schedules.dialect import Argument, Call, Kernel, Overlap, Reaches, TensorSpec
@@ -143,7 +144,113 @@ class Stage:
         return replace(self, row_layers=tuple(layers))
 
 
-Step = Layer | Stage
+@dataclass(frozen=True)
+class PatchLayer:
+    """A layer that makes a tile from tiles; None is an input that is read whole.
+
+    If the tensor is an output of its stage, the tile is then copied into it.
+    """
+
+    layer: Layer
+    inputs: tuple[str | None, ...]
+    tile: str
+    is_stored: bool = False
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Layers that run patch by patch: of the tensors between them only tiles exist.
+
+    Patches of the output begin at each of `rows` and `columns`; borders that tiles share with
+    their neighbours are computed again. To the planner it is one layer with `outputs`, of which
+    `output` is the last. Its scratch holds the tiles, and kernels' scratch where there is room.
+    """
+
+    name: str
+    rows: tuple[int, ...]
+    columns: tuple[int, ...]
+    tiles: tuple[Tile, ...]
+    work: tuple[Copy | PatchLayer, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    live: tuple[tuple[str, ...], ...]  # tiles while each layer runs
+    scratch: str | None = None
+
+    @property
+    def output(self) -> str:
+        """What the last layer makes."""
+        return self.outputs[-1]
+
+    @property
+    def overlaps(self) -> tuple[Overlap | None, ...]:
+        """Later patches read the inputs again."""
+        return (None,) * len(self.inputs)
+
+    @property
+    def patch_layers(self) -> tuple[PatchLayer, ...]:
+        """Its layers as they run on tiles."""
+        return tuple(item for item in self.work if isinstance(item, PatchLayer))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """Its layers in the order of the graph."""
+        return tuple(item.layer for item in self.patch_layers)
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Memory beside its inputs and outputs."""
+        tiles = [tile.offset + tile.spec.nbytes for tile in self.tiles]
+        pairs = zip(self.layers, self.kernel_scratch, strict=True)
+        kernels = [offset + layer.chosen.scratch_bytes for layer, offset in pairs]
+        return aligned(max([*tiles, *kernels]))
+
+    @cached_property
+    def kernel_scratch(self) -> tuple[int, ...]:
+        """Where in the scratch each kernel has its own: the first gap among the tiles there."""
+        taken = {t.name: (t.offset, aligned(t.offset + t.spec.nbytes)) for t in self.tiles}
+        return tuple(
+            first_gap(sorted(taken[name] for name in names), layer.chosen.scratch_bytes)
+            for layer, names in zip(self.layers, self.live, strict=True)
+        )
+
+    @property
+    def executed_macs(self) -> int:
+        """Multiply-accumulates of all patches, whose tiles all have the same size."""
+        count = len(self.rows) * len(self.columns)
+        return count * sum(layer.call.macs for layer in self.layers if layer.call is not None)
+
+    @property
+    def clipped_macs(self) -> int:
+        """The same without what lies outside the images."""
+        tiles = {tile.name: tile for tile in self.tiles}
+        return sum(
+            layer.layer.macs
+            * made_inside(tiles[layer.tile].rows, self.rows)
+            * made_inside(tiles[layer.tile].columns, self.columns)
+            // (tiles[layer.tile].rows.size * tiles[layer.tile].columns.size)
+            for layer in self.patch_layers
+        )
+
+    @property
+    def copied_bytes(self) -> int:
+        """Bytes that patches copy between tiles, and from and into whole tensors."""
+        tiles = {tile.name: tile.spec.nbytes for tile in self.tiles}
+        copied = [i.tile for i in self.work if isinstance(i, Copy) or i.is_stored]
+        return len(self.rows) * len(self.columns) * sum(tiles[name] for name in copied)
+
+    def with_kernels(self, chosen: Sequence[Candidate]) -> Patches:
+        """The same with other candidates, one for each layer."""
+        given = iter(chosen)
+        work = [
+            replace(item, layer=replace(item.layer, chosen=next(given)))
+            if isinstance(item, PatchLayer)
+            else item
+            for item in self.work
+        ]
+        return replace(self, work=tuple(work))
+
+
+Step = Layer | Stage | Patches
 
 
 @dataclass(frozen=True)
@@ -194,7 +301,12 @@ class Program:
 
 def layers_of(step: Step) -> tuple[Layer, ...]:
     """A layer alone, or those of a stage."""
-    return step.layers if isinstance(step, Stage) else (step,)
+    return (step,) if isinstance(step, Layer) else step.layers
+
+
+def outputs_of(step: Step) -> tuple[str, ...]:
+    """What a step makes; the last is its `output`."""
+    return step.outputs if isinstance(step, Patches) else (step.output,)
 
 
 def aligned(size: int) -> int:
@@ -203,7 +315,7 @@ def aligned(size: int) -> int:
 
 
 def _with_kernels(step: Step, chosen: Sequence[Candidate]) -> Step:
-    return step.with_kernels(chosen) if isinstance(step, Stage) else replace(step, chosen=chosen[0])
+    return replace(step, chosen=chosen[0]) if isinstance(step, Layer) else step.with_kernels(chosen)
 
 
 def _with_scratch(step: Step, tensors: dict[str, Tensor]) -> Step:
@@ -217,9 +329,9 @@ def _with_scratch(step: Step, tensors: dict[str, Tensor]) -> Step:
 
 
 def _scratch_of(step: Step) -> TensorSpec | None:
-    if isinstance(step, Stage):
-        return TensorSpec((step.scratch_bytes,), "uint8") if step.scratch_bytes else None
-    return step.kernel.scratch
+    if isinstance(step, Layer):
+        return step.kernel.scratch
+    return TensorSpec((step.scratch_bytes,), "uint8") if step.scratch_bytes else None
 
 
 def _in_order(tensors: dict[str, Tensor], steps: Sequence[Step]) -> Iterator[Tensor]:

@@ -13,11 +13,13 @@ import numpy as np
 from tvm_tiny.codegen.c_printer import CPrinter, c_type
 from tvm_tiny.codegen.identifiers import c_comment, c_string, identifier
 from tvm_tiny.codegen.lower_kernel import lower_kernel
+from tvm_tiny.codegen.patch_text import PatchesText, Surroundings, patches_text
 from tvm_tiny.codegen.stage_text import Callee, StageText, stage_text
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan
 from tvm_tiny.relay_passes.program import (
     ALIGNMENT,
     Layer,
+    Patches,
     Port,
     Program,
     RowLayer,
@@ -105,7 +107,7 @@ class _Generator:
 
     def run(self) -> GeneratedCode:
         layers = self._layers()
-        stages = self._stages(layers)
+        stages, patches = self._stages(layers), self._patches(layers)
         weight_bytes = sum(constant.nbytes for constant in self.constants.values())
         context = {
             "name": self.name,
@@ -115,7 +117,8 @@ class _Generator:
             "alignment": ALIGNMENT,
             "layers": layers,
             "stages": stages,
-            "runs": self._runs(layers, stages),
+            "patches": patches,
+            "runs": self._runs(layers, stages, patches),
             "macs": sum(layer.macs for layer in self.program.layers),
             "weight_bytes": weight_bytes,
             "tensors": [self._tensor_row(tensor) for tensor in self._placed()],
@@ -128,7 +131,7 @@ class _Generator:
         }
         runtime = files("tvm_tiny").joinpath("runtime")
         used = {source for layer in self.program.layers for source in layer.kernel.sources}
-        used |= set(ROWS_SOURCES if stages else ())
+        used |= set(ROWS_SOURCES if stages else ()) | set(PATCHES_SOURCES if patches else ())
         context["headers"] = [source for source in sorted(used) if source.endswith(".h")]
         context["microkernels"] = [self._microkernel(f) for f in self.microkernels.values()]
         templates = FILES + (MICROKERNEL_FILES if self.microkernels else ())
@@ -200,6 +203,8 @@ class _Generator:
                     self._row_layer(number, item, step)
                     for number, item in enumerate(step.row_layers, len(texts))
                 ]
+            elif isinstance(step, Patches):
+                texts += self._patch_layers(len(texts), step)
             else:
                 inputs = [self._at(name, "const ") for name in step.inputs]
                 scratch = [] if step.scratch is None else [self._at(step.scratch, "")]
@@ -232,6 +237,29 @@ class _Generator:
         is_in_arena = "(arena + " in text.call
         listed = ["uint8_t *arena", *parameters] if is_in_arena else parameters
         return replace(text, parameters=", ".join(listed), is_in_arena=is_in_arena)
+
+    def _patch_layers(self, first: int, patches: Patches) -> list[LayerText]:
+        """Layers whose tensors are tiles in the scratch of their patches."""
+        offsets = {tile.name: tile.offset for tile in patches.tiles}
+        base = f"arena + {self.labels[patches.scratch]}" if patches.scratch else ""
+        texts = []
+        pairs = zip(patches.patch_layers, patches.kernel_scratch, strict=True)
+        for index, (item, scratch_offset) in enumerate(pairs, first):
+            layer, call, kernel = item.layer, item.layer.call, item.layer.kernel
+            assert call is not None
+            inputs = [
+                self._at(name, "const ")
+                if tile is None
+                else f"(const {c_type(spec.dtype)} *)({base} + {offsets[tile]})"
+                for name, tile, spec in zip(layer.inputs, item.inputs, call.inputs, strict=True)
+            ]
+            scratch = []
+            if kernel.scratch is not None:
+                scratch = [f"({c_type(kernel.scratch.dtype)} *)({base} + {scratch_offset})"]
+            output = f"({c_type(call.output.dtype)} *)({base} + {offsets[item.tile]})"
+            specs = [*call.inputs, call.output]
+            texts.append(self._layer(index, layer, specs, inputs, scratch, output))
+        return texts
 
     def _layer(
         self,
@@ -280,19 +308,41 @@ class _Generator:
             for n, stage in enumerate(stages)
         ]
 
-    def _runs(self, layers: Sequence[LayerText], stages: Sequence[StageText]) -> list[RunText]:
+    def _patches(self, layers: Sequence[LayerText]) -> list[PatchesText]:
+        outputs = [layer.output for layer in self.program.layers]
+        symbols = [text.symbol for text in layers]
+        callees = dict(zip(outputs, symbols, strict=True))
+        steps = [step for step in self.program.steps if isinstance(step, Patches)]
+        return [
+            patches_text(
+                step,
+                f"{self.name}_patches_{n}",
+                Surroundings(callees, self._spec, self._address, self._scratch(step)),
+            )
+            for n, step in enumerate(steps)
+        ]
+
+    def _runs(
+        self,
+        layers: Sequence[LayerText],
+        stages: Sequence[StageText],
+        patches: Sequence[PatchesText],
+    ) -> list[RunText]:
         """What the run function calls."""
-        singles, loops, runs = iter(layers), iter(stages), []
+        singles, by_rows, by_patches, runs = iter(layers), iter(stages), iter(patches), []
         for step in self.program.steps:
             texts = [next(singles) for _ in layers_of(step)]
-            if isinstance(step, Stage):
-                stage = next(loops)
-                runs.append(RunText(stage.symbol, stage.is_called_back))
-            else:
+            if isinstance(step, Layer):
                 runs.append(RunText(texts[0].symbol, False))
+            else:
+                text = next(by_rows) if isinstance(step, Stage) else next(by_patches)
+                runs.append(RunText(text.symbol, text.is_called_back))
         return runs
 
-    def _scratch(self, stage: Stage) -> str:
+    def _spec(self, name: str) -> TensorSpec:
+        return self.tensors[name].spec
+
+    def _scratch(self, stage: Stage | Patches) -> str:
         return "" if stage.scratch is None else f"arena + {self.labels[stage.scratch]}"
 
     def _address(self, name: str) -> str:
@@ -336,6 +386,7 @@ class _Generator:
         return f"({qualifier}{ctype} *)(arena + {self.labels[name]})"
 
 
+PATCHES_SOURCES = ("tvm_tiny_patches.c", "tvm_tiny_patches.h")
 ROWS_SOURCES = ("tvm_tiny_rows.c", "tvm_tiny_rows.h")
 FILES = (
     (".h", "model.h.j2"),
