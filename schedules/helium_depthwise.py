@@ -17,8 +17,8 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import numerics, requantization
-from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules import numerics, overlaps, requantization
+from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
 from tvm_tiny.schedules.microkernel import call
 from tvm_tiny.schedules.requantization import HeliumEpilogue
 
@@ -133,6 +133,30 @@ class Strips:
         times = -(-self.columns.size_out // self.shape.columns)
         return self.number * (35 + times * self.shape.cost)
 
+    def overlap(self, data: TensorSpec, output: TensorSpec) -> Overlap | None:
+        """A strip's new lines are gathered before its results are written.
+
+        Channels beyond a multiple of eight make a group with some of those before, read twice.
+        """
+        channels, shape = data.shape[3], self.shape
+        if channels > CHANNELS and channels % CHANNELS:
+            return None
+        lines, numbers = self.lines, np.arange(self.number)
+        firsts = np.minimum(numbers * shape.lines, self.last_line) * lines.stride
+        ends = firsts + self.slots - lines.padding  # of the lines that each strip has read
+        last_reads = np.searchsorted(ends, np.arange(lines.size_in), "right")
+        first_writes = np.arange(lines.size_out) // shape.lines
+        return overlaps.in_place(
+            self._by_pixel(data, np.minimum(last_reads, self.number - 1)),
+            self._by_pixel(output, first_writes),
+        )
+
+    def _by_pixel(self, spec: TensorSpec, strips: Array) -> Array:
+        """For each pixel the step of its line, of which every image has as many as strips."""
+        steps = np.arange(spec.shape[0])[:, None, None] * self.number
+        steps = steps + (strips if self.is_turned else strips[:, None])
+        return np.broadcast_to(steps, spec.shape[:3]).reshape(-1)
+
     def tables(self) -> Array:
         """(phases, lines x copies x vectors x 16): the weight of each byte, or the zero's."""
         lines, columns, shape = self.lines, self.columns, self.shape
@@ -219,7 +243,14 @@ def kernel(
     scratch = min(CHANNELS, data.shape[3]) * strips.nbytes
     scratch += CHANNELS * TILE_COLUMNS * strips.shape.lines if strips.is_tiny else 0
     function = _function(attrs, strips, data, output, epilogue)
-    return Kernel("depthwise_conv2d", function, constants, TensorSpec((scratch,), "int8"), SOURCES)
+    return Kernel(
+        "depthwise_conv2d",
+        function,
+        constants,
+        TensorSpec((scratch,), "int8"),
+        SOURCES,
+        overlaps=(strips.overlap(data, output),),
+    )
 
 
 def layer_table(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int) -> Array:
