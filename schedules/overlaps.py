@@ -59,6 +59,18 @@ def tiles(
     return sweep(begins, ends, data, output)
 
 
+def blocks(data: TensorSpec, output: TensorSpec, starts: Array) -> Overlap | None:
+    """Equal parts of the input copied to where the output's bytes `starts` are, front to back.
+
+    All of the output before a part is written before it.
+    """
+    size = data.nbytes // len(starts)
+    reads = np.arange(0, data.nbytes, size)
+    begins = np.stack([np.full(len(starts), NEVER), reads, reads + size - 1], axis=1)
+    ends = np.stack([starts, starts + size - 1, starts + size], axis=1)
+    return sweep(begins.reshape(-1), ends.reshape(-1), data, output)
+
+
 def windows(
     attrs: WindowAttributes,
     data: TensorSpec,

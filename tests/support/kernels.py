@@ -92,20 +92,25 @@ class Library:
     program: Path
     jobs: Mapping[str, Job]
 
-    def run(
-        self, name: str, samples: Sequence[Sequence[Array]], over: Over | None = None
-    ) -> list[Array]:
+    def run(self, name: str, samples: Sequence[Sequence[Array]]) -> list[Array]:
         """Return what the kernel writes for each sample of its run-time inputs."""
+        return self.run_all([(name, inputs, None) for inputs in samples])
+
+    def run_all(self, calls: Sequence[tuple[str, Sequence[Array], Over | None]]) -> list[Array]:
+        """Return what kernels write for run-time inputs, over which their output may lie."""
+        answers = ask(self.program, [self._request(*call) for call in calls])
+        outputs = [self.jobs[name].output for name, _, _ in calls]
+        return [
+            np.frombuffer(answer, output.dtype).reshape(output.shape)
+            for answer, output in zip(answers, outputs, strict=True)
+        ]
+
+    def _request(self, name: str, inputs: Sequence[Array], over: Over | None) -> Request:
         job = self.jobs[name]
         number = list(self.jobs).index(name)
         constants = [values for _, values in job.kernel.constants]
         scratch = [] if job.kernel.scratch is None else [_filled(job.kernel.scratch)]
-        requests = [
-            Request(number, [*inputs, *constants], [*scratch, _filled(job.output)], over)
-            for inputs in samples
-        ]
-        answers = ask(self.program, requests)
-        return [np.frombuffer(a, job.output.dtype).reshape(job.output.shape) for a in answers]
+        return Request(number, [*inputs, *constants], [*scratch, _filled(job.output)], over)
 
 
 @dataclass(frozen=True)
