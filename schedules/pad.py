@@ -63,8 +63,8 @@ def kernel(attrs: PadAttributes, data: TensorSpec) -> Kernel:
                 for i3 in range(o3):
                     y[i0, i1, i2, i3] = T.Cast(dtype, value)
 
-    rows = np.arange(o0 * o1 * o2).reshape(o0, o1, o2)
-    rows = rows[b0 : b0 + d0, b1 : b1 + d1, b2 : b2 + d2].reshape(-1)
+    grid = np.arange(o0 * o1 * o2).reshape(o0, o1, o2)
+    rows = grid[b0 : b0 + d0, b1 : b1 + d1, b2 : b2 + d2].reshape(-1)
     starts = (rows * o3 + b3) * np.dtype(dtype).itemsize
     return Kernel("pad", pad, overlaps=(overlaps.blocks(data, infer(attrs, data), starts),))
 
