@@ -8,6 +8,7 @@ import numpy as np
 from tvm.script.ir_builder import IRBuilder
 from tvm.script.ir_builder import tirx as T
 
+from tvm_tiny.schedules import overlaps
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -19,6 +20,9 @@ from tvm_tiny.schedules.dialect import (
     define,
 )
 from tvm_tiny.schedules.microkernel import call
+
+# the second one looks first whether the block lies there already
+COPY = ("tiny_copy_block", "tiny_move_block")
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def meaning(attrs: ConcatAttributes, *tensors: Array) -> Array:
 
 
 def kernel(attrs: ConcatAttributes, *tensors: TensorSpec) -> Kernel:
-    """For each outer index, one block copied from every input."""
+    """For each outer index, one block copied from every input, unless it lies there already."""
     outer = int(np.prod(tensors[0].shape[: attrs.axis]))
     blocks = [tensor.elements // outer for tensor in tensors]
     dtype, total = tensors[0].dtype, sum(blocks)
@@ -54,11 +58,14 @@ def kernel(attrs: ConcatAttributes, *tensors: TensorSpec) -> Kernel:
                 T.arg(f"x{i}", T.Buffer((outer, block), dtype)) for i, block in enumerate(blocks)
             ]
             output = T.arg("y", T.Buffer((outer, total), dtype))
-            for start, block, source in zip(starts, blocks, inputs, strict=False):
-                with T.grid(outer) as o:
+            with T.grid(outer) as o:
+                for start, block, source in zip(starts, blocks, inputs, strict=False):
                     to, size = output[o, int(start)], block * np.dtype(dtype).itemsize
-                    T.evaluate(call("tiny_copy_block", to, source[o, 0], size))
-    return Kernel("concat", builder.get())
+                    T.evaluate(call(COPY[outer == 1], to, source[o, 0], size))
+    result, places = infer(attrs, *tensors), np.arange(outer)[:, None] * total + starts
+    by_tensor = zip(tensors, (places * np.dtype(dtype).itemsize).T, strict=False)
+    found = tuple(overlaps.blocks(data, result, at) for data, at in by_tensor)
+    return Kernel("concat", builder.get(), overlaps=found)
 
 
 def reaches(attrs: ConcatAttributes, *tensors: TensorSpec) -> Reaches | None:

@@ -15,7 +15,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import depthwise_pairs, depthwise_polynomials, scaling
+from tvm_tiny.schedules import depthwise_pairs, depthwise_polynomials, overlaps, scaling
 from tvm_tiny.schedules.depthwise_pairs import Outputs
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
@@ -200,6 +200,7 @@ def _kernel(
         TensorSpec((words,), "int32"),
         SOURCES,
         (gather, *convolve.values()),
+        (overlaps.by_channel(job.data, job.output),),
     )
 
 

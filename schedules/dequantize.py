@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import elementwise
+from tvm_tiny.schedules import elementwise, overlaps
 from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
 
 
@@ -40,7 +40,8 @@ def kernel(attrs: DequantizeAttributes, data: TensorSpec) -> Kernel:
                 v = T.axis.spatial(n, i)
                 y[v] = T.Cast("float32", T.Cast("int32", x[v]) - zero_point) * T.float32(scale)
 
-    return Kernel("dequantize", dequantize)
+    overlap = overlaps.elements(data, infer(attrs, data))
+    return Kernel("dequantize", dequantize, overlaps=(overlap,))
 
 
 DEQUANTIZE = define(

@@ -97,6 +97,12 @@ class Kernel:
     microkernels: tuple[MicroKernel, ...] = ()
     overlaps: tuple[Overlap | None, ...] = ()
 
+    @property
+    def aliased(self) -> frozenset[int]:
+        """Numbers of the parameters that may share bytes: inputs, and the output then."""
+        inputs = [number for number, overlap in enumerate(self.overlaps) if overlap]
+        return frozenset([*inputs, len(self.function.params) - 1] if inputs else ())
+
 
 @dataclass(frozen=True)
 class Variant:

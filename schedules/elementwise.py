@@ -11,12 +11,13 @@ from tvm import tirx
 from tvm.script import tirx as T
 
 from tvm_tiny.errors import UnsupportedError
-from tvm_tiny.schedules import numerics
+from tvm_tiny.schedules import numerics, overlaps
 from tvm_tiny.schedules.dialect import (
     Argument,
     Array,
     Attributes,
     Kernel,
+    Overlap,
     Reach,
     Reaches,
     TensorSpec,
@@ -109,7 +110,8 @@ def binary_kernel(
 
     operands = [("a", a), ("b", b)]
     constants = [(n, v.astype(np.int8)) for n, v in operands if isinstance(v, np.ndarray)]
-    return Kernel(name, _run_time_first(binary, a, b), tuple(constants))
+    function = _run_time_first(binary, a, b)
+    return Kernel(name, function, tuple(constants), overlaps=_overlaps(a, b))
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ def run_kernel(name: str, a: Argument, b: Argument, run: RunCall) -> Kernel | No
     operands = [("a", a), ("b", b)]
     constants = [(n, v.astype(np.int8)) for n, v in operands if isinstance(v, np.ndarray)]
     function = _run_time_first(runs, a, b)
-    return Kernel(name, function, (*constants, ("form", run.form)), sources=SOURCES)
+    constants.append(("form", run.form))
+    return Kernel(name, function, tuple(constants), sources=SOURCES, overlaps=_overlaps(a, b))
 
 
 @dataclass(frozen=True)
@@ -182,6 +185,16 @@ class _Offsets:
         steps = _strides(operand, self.shape)[: self.inner]
         padded = (0,) * (len(indices) - self.inner) + steps
         return sum((i * s for i, s in zip(indices, padded, strict=True) if s), T.int32(0))
+
+
+def _overlaps(a: Argument, b: Argument) -> tuple[Overlap | None, ...]:
+    """The output may lie over operands of its own shape: the others are read again and again."""
+    output = TensorSpec(broadcast_shape(a, b), "int8")
+    return tuple(
+        overlaps.elements(x, output) if x.elements == output.elements else None
+        for x in (a, b)
+        if isinstance(x, TensorSpec)
+    )
 
 
 def _run_time_first(function: tirx.PrimFunc, a: Argument, b: Argument) -> tirx.PrimFunc:

@@ -15,8 +15,8 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import helium_windows, numerics, requantization
-from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules import helium_windows, numerics, overlaps, requantization
+from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
 from tvm_tiny.schedules.helium_windows import WINDOW_FIELDS, Windows
 from tvm_tiny.schedules.microkernel import call
 from tvm_tiny.schedules.requantization import HeliumEpilogue
@@ -99,6 +99,7 @@ def kernel(
         ),
         TensorSpec((layer.extents[0],), "int8") if layer.extents[0] else None,
         SOURCES,
+        overlaps=(layer.overlap,),
     )
 
 
@@ -224,6 +225,23 @@ class Layer:
         padded, has_tile = self.groups * CHANNELS, self.has_gaps and self.is_tiled
         scratch = self.tile_at + (PIXELS * padded if has_tile else 0)
         return scratch, padded * self.chunks * CHUNK, padded * HeliumEpilogue.FIELDS
+
+    @property
+    def overlap(self) -> Overlap | None:
+        """Tiles are gathered before they are written, single pixels of whole chunks are not."""
+        count = PIXELS if self.is_tiled else 1
+        if self.is_banded and not self.windows.is_image:
+            count = self.windows.pixels
+        pixels = self._pixels_of_tiles(count)
+        last = (self.channels - 1) % CHANNELS + 1 if self.is_direct else 0
+        kernel = self.windows.kernel
+        return overlaps.windows(self.attrs, self.data, self.output, kernel, pixels, last)
+
+    def _pixels_of_tiles(self, count: int) -> Array:
+        """Tiles of so many pixels, image by image; see `first`."""
+        tiles = overlaps.tile_of(self.pixels, count, moves_back=True)
+        images = np.arange(self.images)[:, None, None] * self.pixels
+        return (images + tiles).reshape(-1, tiles.shape[1])
 
     def conv(
         self,

@@ -17,8 +17,8 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import numerics, requantization
-from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules import numerics, overlaps, requantization
+from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
 from tvm_tiny.schedules.microkernel import call
 from tvm_tiny.schedules.requantization import HeliumEpilogue
 
@@ -133,6 +133,24 @@ class Strips:
         times = -(-self.columns.size_out // self.shape.columns)
         return self.number * (35 + times * self.shape.cost)
 
+    def overlap(self, data: TensorSpec, output: TensorSpec) -> Overlap | None:
+        """A strip's new lines are gathered before its results are written."""
+        lines, numbers, shape = self.lines, np.arange(self.number), self.shape
+        firsts = np.minimum(numbers * shape.lines, self.last_line) * lines.stride
+        ends = firsts + self.slots - lines.padding  # of the lines that each strip has read
+        last_reads = np.searchsorted(ends, np.arange(lines.size_in), "right")
+        first_writes = np.arange(lines.size_out) // shape.lines
+        return overlaps.in_place(
+            self._by_pixel(data, np.minimum(last_reads, self.number - 1)),
+            self._by_pixel(output, first_writes),
+        )
+
+    def _by_pixel(self, spec: TensorSpec, strips: Array) -> Array:
+        """For each pixel the step of its line, of which every image has as many as strips."""
+        steps = np.arange(spec.shape[0])[:, None, None] * self.number
+        steps = steps + (strips if self.is_turned else strips[:, None])
+        return np.broadcast_to(steps, spec.shape[:3]).reshape(-1)
+
     def tables(self) -> Array:
         """(phases, lines x copies x vectors x 16): the weight of each byte, or the zero's."""
         lines, columns, shape = self.lines, self.columns, self.shape
@@ -202,7 +220,7 @@ def kernel(
     if not found:
         return None
     strips = min(found, key=lambda strips: strips.cost)
-    layer = layer_table(attrs, strips, data.shape[3])
+    layer = layer_tables(attrs, strips, data.shape[3])
     far = strips.shape.columns * strips.columns.step_out + strips.lines.step_out
     if max(CHANNELS * strips.nbytes, far) > LARGEST_PLACE:
         return None
@@ -219,10 +237,25 @@ def kernel(
     scratch = min(CHANNELS, data.shape[3]) * strips.nbytes
     scratch += CHANNELS * TILE_COLUMNS * strips.shape.lines if strips.is_tiny else 0
     function = _function(attrs, strips, data, output, epilogue)
-    return Kernel("depthwise_conv2d", function, constants, TensorSpec((scratch,), "int8"), SOURCES)
+    return Kernel(
+        "depthwise_conv2d",
+        function,
+        constants,
+        TensorSpec((scratch,), "int8"),
+        SOURCES,
+        overlaps=(strips.overlap(data, output),),
+    )
 
 
-def layer_table(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int) -> Array:
+def layer_tables(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int) -> Array:
+    """Rows of `_layer_table`: of a group of channels, and of the last one where that has fewer."""
+    counts = [min(channels, CHANNELS)]
+    if channels > CHANNELS and channels % CHANNELS:
+        counts.append(channels % CHANNELS)
+    return np.stack([_layer_table(attrs, strips, count) for count in counts])
+
+
+def _layer_table(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int) -> Array:
     """What the loops read: see `enum` in runtime/tvm_tiny_helium_depthwise.h."""
     lines, columns = strips.lines, strips.columns
     at_once, step_in = strips.shape.columns, columns.stride * strips.slots
@@ -234,7 +267,7 @@ def layer_table(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int
         back * columns.step_out,
         at_once * columns.step_out,
         attrs.output_zero_point,
-        min(channels, CHANNELS),
+        channels,
         step_in,
         *strips.places(),
         strips.slots,
@@ -263,6 +296,7 @@ def _function(
     in_image, out_image = data.elements // batch, output.elements // batch
     groups, group = -(-channels // CHANNELS), min(channels, CHANNELS)
     steps, name = _Steps(attrs, strips, output), f"tiny_strip_{strips.shape.name}_{epilogue.way}"
+    rows = len(layer_tables(attrs, strips, channels))
     table_bytes = strips.tables().shape[1]
     taps = strips.lines.kernel * strips.columns.kernel + 1
     tile_at = group * strips.nbytes
@@ -271,20 +305,20 @@ def _function(
     @T.prim_func(s_tir=True)
     def depthwise_conv2d(
         x: T.Buffer((batch, in_image), "int8"),
-        layer: T.Buffer((LAYER_FIELDS,), "int32"),
+        layer: T.Buffer((rows, LAYER_FIELDS), "int32"),
         tables: T.Buffer((strips.slots, table_bytes), "int8"),
         weight: T.Buffer((channels, taps), "int8"),
         params: T.Buffer((channels, HeliumEpilogue.FIELDS), "int32"),
         scratch: T.Buffer((size,), "int8"),
         y: T.Buffer((batch, out_image), "int8"),
     ):
-        T.evaluate(call("tiny_strip_fill", layer[0], scratch[0]))
+        T.evaluate(call("tiny_strip_fill", layer[0, 0], scratch[0]))
         for n, g, s in T.grid(batch, groups, strips.number):
             T.evaluate(
                 call(
                     "tiny_strip_lines",
-                    layer[0],
-                    x[n, T.min(g * CHANNELS, channels - group)],
+                    layer[0, 0],
+                    x[n, steps.first_read(g)],
                     s,
                     scratch[0],
                 )
@@ -292,21 +326,19 @@ def _function(
             T.evaluate(
                 call(
                     name,
-                    layer[0],
-                    scratch[0],
+                    layer[steps.table(g), 0],
+                    scratch[(g * CHANNELS - steps.first_read(g)) * strips.nbytes],
                     tables[steps.phase(s), 0],
-                    scratch[tile_at]
-                    if strips.is_tiny
-                    else y[n, steps.place(s) + T.min(g * CHANNELS, channels - group)],
-                    weight[T.min(g * CHANNELS, channels - group), 0],
-                    params[T.min(g * CHANNELS, channels - group), 0],
+                    scratch[tile_at] if strips.is_tiny else y[n, steps.place(s) + g * CHANNELS],
+                    weight[g * CHANNELS, 0],
+                    params[g * CHANNELS, 0],
                 )
             )
             T.evaluate(
                 steps.close_up(
-                    layer[0],
+                    layer[steps.table(g), 0],
                     scratch[tile_at if strips.is_tiny else 0],
-                    y[n, steps.place(s) + T.min(g * CHANNELS, channels - group)],
+                    y[n, steps.place(s) + g * CHANNELS],
                 )
             )
         T.evaluate(steps.clamp(y[0, 0]))
@@ -316,11 +348,26 @@ def _function(
 
 @dataclass(frozen=True)
 class _Steps:
-    """Expressions of a strip's number."""
+    """Expressions of a group's or a strip's number.
+
+    The last group reads eight channels too, those before it once more, but writes its own only.
+    """
 
     attrs: QDepthwiseConv2DAttributes
     strips: Strips
     output: TensorSpec
+
+    def first_read(self, group: tirx.Expr) -> tirx.Expr:
+        """The first channel that a group reads."""
+        channels = self.output.shape[3]
+        return T.min(group * CHANNELS, max(channels - CHANNELS, 0))
+
+    def table(self, group: tirx.Expr) -> tirx.Expr:
+        """The row of its layer table."""
+        channels = self.output.shape[3]
+        if channels <= CHANNELS or channels % CHANNELS == 0:
+            return T.int32(0)
+        return T.if_then_else(group == channels // CHANNELS, 1, 0)
 
     def line(self, number: tirx.Expr) -> tirx.Expr:
         """Its first line of output."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import elementwise
+from tvm_tiny.schedules import elementwise, overlaps
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -58,7 +58,8 @@ def kernel(attrs: LookupAttributes, data: TensorSpec, table: Array) -> Kernel:
                 v = T.axis.spatial(n, i)
                 y[v] = table[T.Cast("int32", x[v]) + 128]
 
-    return Kernel("lookup", lookup, (("table", table.astype(np.int8)),))
+    constants = (("table", table.astype(np.int8)),)
+    return Kernel("lookup", lookup, constants, overlaps=(overlaps.elements(data, data),))
 
 
 def run_kernel(attrs: LookupAttributes, data: TensorSpec, table: Array) -> Kernel | None:
@@ -73,8 +74,8 @@ def run_kernel(attrs: LookupAttributes, data: TensorSpec, table: Array) -> Kerne
     ):
         T.evaluate(call("tiny_lookup", x[0], n, table[0], y[0]))
 
-    rotated = np.roll(table.astype(np.int8), 128)
-    return Kernel("lookup", lookup, (("table", rotated),), sources=SOURCES)
+    rotated, overlap = np.roll(table.astype(np.int8), 128), overlaps.elements(data, data)
+    return Kernel("lookup", lookup, (("table", rotated),), sources=SOURCES, overlaps=(overlap,))
 
 
 LOOKUP = define(

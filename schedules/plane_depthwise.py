@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import requantization
+from tvm_tiny.schedules import overlaps, requantization
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import call
 from tvm_tiny.schedules.requantization import DspEpilogue
@@ -126,4 +126,5 @@ def kernel(
         (("layer", layer), ("table", table)),
         TensorSpec((plane_bytes,), "int8"),
         SOURCES,
+        overlaps=(overlaps.by_channel(data, output),),
     )

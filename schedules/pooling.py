@@ -8,7 +8,8 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules import overlaps
+from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
 from tvm_tiny.schedules.microkernel import call
 
 if TYPE_CHECKING:
@@ -48,8 +49,21 @@ def reciprocals(largest: int) -> Array:
     return np.array([0, *excess], np.int32)
 
 
+def overlap_of(
+    attrs: QPool2DAttributes, data: TensorSpec, output: TensorSpec, channels: int
+) -> Overlap | None:
+    """Pixel by pixel, so many channels at a time."""
+    one_by_one, skipped = overlaps.in_rows(output, 1), data.shape[3] - channels
+    return overlaps.windows(attrs, data, output, attrs.size, one_by_one, channels, skipped)
+
+
 def pool_kernel(
-    name: str, data: TensorSpec, output: TensorSpec, function: str, tables: dict[str, Array]
+    attrs: QPool2DAttributes,
+    name: str,
+    data: TensorSpec,
+    output: TensorSpec,
+    function: str,
+    tables: dict[str, Array],
 ) -> Kernel:
     """One call of `function` for every image: (image, *tables, output)."""
     batch, size, out_size = data.shape[0], data.elements // data.shape[0], output.elements
@@ -57,7 +71,11 @@ def pool_kernel(
     make = _two_tables if len(tables) == 2 else _one_table
     sizes = [len(values) for values in tables.values()]
     return Kernel(
-        name, make(batch, size, out_size, function, *sizes), tuple(tables.items()), sources=SOURCES
+        name,
+        make(batch, size, out_size, function, *sizes),
+        tuple(tables.items()),
+        sources=SOURCES,
+        overlaps=(overlap_of(attrs, data, output, WORD),),
     )
 
 

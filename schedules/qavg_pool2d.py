@@ -83,7 +83,8 @@ def kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel:
                     T.call_extern("int32", "tiny_round_divide", total[0], count[0]), low, high
                 )
 
-    return Kernel("avg_pool2d", avg_pool2d)
+    overlap = pooling.overlap_of(attrs, data, infer(attrs, data), 1)
+    return Kernel("avg_pool2d", avg_pool2d, overlaps=(overlap,))
 
 
 def word_kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel | None:
@@ -95,7 +96,7 @@ def word_kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel | None:
         return None
     output = infer(attrs, data)
     tables = {"pool": pooling.table(attrs, data, output), "reciprocals": pooling.reciprocals(taps)}
-    return pooling.pool_kernel("avg_pool2d", data, output, "tiny_average_pool", tables)
+    return pooling.pool_kernel(attrs, "avg_pool2d", data, output, "tiny_average_pool", tables)
 
 
 def reaches(attrs: QPool2DAttributes, data: TensorSpec) -> Reaches | None:

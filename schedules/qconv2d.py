@@ -16,6 +16,7 @@ from tvm.script import tirx as T
 
 from tvm_tiny.schedules import (
     helium_conv,
+    overlaps,
     packed_conv,
     pair_conv,
     requantization,
@@ -26,6 +27,7 @@ from tvm_tiny.schedules.dialect import (
     Attributes,
     Kernel,
     Operator,
+    Overlap,
     Reaches,
     TensorSpec,
     Variant,
@@ -111,7 +113,23 @@ def kernel(
             ("multiplier", multiplier.astype(np.int32)),
             epilogue.shift_constant,
         ),
+        overlaps=(_overlap(attrs, data, output, weight, tile),),
     )
+
+
+def _overlap(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    weight: Array,
+    tile: int,
+) -> Overlap | None:
+    """Two pixels or one, `tile` channels at a time."""
+    kernel, pixels = weight.shape[1:3], overlaps.in_rows(output, 1)
+    if kernel == (1, 1) and len(pixels) % 2 == 0:
+        pixels = pixels.reshape(-1, 2)
+    last = (output.shape[3] - 1) % tile + 1
+    return overlaps.windows(attrs, data, output, kernel, pixels, last)
 
 
 def _pointwise(data: TensorSpec, output: TensorSpec, epilogue: Epilogue) -> tirx.PrimFunc:

@@ -15,6 +15,7 @@ from tvm.script import tirx as T
 from tvm_tiny.schedules import (
     depthwise_planes,
     helium_depthwise,
+    overlaps,
     plane_depthwise,
     requantization,
 )
@@ -87,7 +88,8 @@ def kernel(
     bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
     epilogue = requantization.Epilogue(attrs, shift, is_wide)
     batch, height, width, depth = data.shape
-    _, out_height, out_width, _ = infer(attrs, data, weight).shape
+    output = infer(attrs, data, weight)
+    _, out_height, out_width, _ = output.shape
     tile = CHANNEL_TILE if channels % CHANNEL_TILE == 0 else 1
     per_input = channels // depth
     zero_point, window = attrs.input_zero_point, WindowIndex(attrs, height, width)
@@ -137,6 +139,17 @@ def kernel(
             ("bias", bias.astype(np.int32)),
             ("multiplier", multiplier.astype(np.int32)),
             epilogue.shift_constant,
+        ),
+        overlaps=(
+            overlaps.windows(
+                attrs,
+                data,
+                output,
+                (kernel_height, kernel_width),
+                overlaps.in_rows(output, 1),
+                last=tile,
+                skipped=(channels - tile) // per_input,
+            ),
         ),
     )
 

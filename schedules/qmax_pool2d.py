@@ -45,7 +45,8 @@ def kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel:
                                 )
                 y[b, v, h, c] = clamp(largest[0], low, high)
 
-    return Kernel("max_pool2d", max_pool2d)
+    overlap = pooling.overlap_of(attrs, data, infer(attrs, data), 1)
+    return Kernel("max_pool2d", max_pool2d, overlaps=(overlap,))
 
 
 def word_kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel | None:
@@ -54,7 +55,7 @@ def word_kernel(attrs: QPool2DAttributes, data: TensorSpec) -> Kernel | None:
         return None
     output = infer(attrs, data)
     tables = {"pool": pooling.table(attrs, data, output)}
-    return pooling.pool_kernel("max_pool2d", data, output, "tiny_max_pool", tables)
+    return pooling.pool_kernel(attrs, "max_pool2d", data, output, "tiny_max_pool", tables)
 
 
 def reaches(attrs: QPool2DAttributes, data: TensorSpec) -> Reaches:

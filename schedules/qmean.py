@@ -12,12 +12,13 @@ import numpy as np
 from tvm.script import tirx as T
 
 from tvm_tiny.errors import UnsupportedError
-from tvm_tiny.schedules import elementwise, numerics, pooling
+from tvm_tiny.schedules import elementwise, numerics, overlaps, pooling
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
     Kernel,
     Operator,
+    Overlap,
     TensorSpec,
     Variant,
     define,
@@ -90,7 +91,7 @@ def kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel:
                     127,
                 )
 
-    return Kernel("mean", mean)
+    return Kernel("mean", mean, overlaps=(_overlap(attrs, data, 1),))
 
 
 def word_kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel | None:
@@ -115,7 +116,18 @@ def word_kernel(attrs: QMeanAttributes, data: TensorSpec) -> Kernel | None:
         for n in range(batch):
             T.evaluate(call("tiny_mean", x[n, 0, 0], pixels, channels, rescale[0], y[n, 0]))
 
-    return Kernel("mean", mean, (("rescale", rescale),), sources=pooling.SOURCES)
+    overlap = _overlap(attrs, data, pooling.WORD)
+    constants = (("rescale", rescale),)
+    return Kernel("mean", mean, constants, sources=pooling.SOURCES, overlaps=(overlap,))
+
+
+def _overlap(attrs: QMeanAttributes, data: TensorSpec, channels: int) -> Overlap | None:
+    """So many channels are read before they are written."""
+    outer = int(np.prod(data.shape[: attrs.axes[0]]))
+    inner = int(np.prod(data.shape[attrs.axes[-1] + 1 :]))
+    reads, one_by_one = np.arange(outer) * (data.elements // outer), np.arange(outer)[:, None]
+    output = infer(attrs, data)
+    return overlaps.tiles(reads, one_by_one, data, output, channels, skipped=inner - channels)
 
 
 QMEAN = define(

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import elementwise, numerics
+from tvm_tiny.schedules import elementwise, numerics, overlaps
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -60,7 +60,8 @@ def kernel(attrs: QuantizeAttributes, data: TensorSpec) -> Kernel:
                     T.call_extern("int32", "tiny_quantize", x[v], T.float32(scale), zero_point),
                 )
 
-    return Kernel("quantize", quantize)
+    overlap = overlaps.elements(data, infer(attrs, data))
+    return Kernel("quantize", quantize, overlaps=(overlap,))
 
 
 def split_inverse(scale: float) -> tuple[float, float] | None:
@@ -122,7 +123,8 @@ def fused_kernel(attrs: QuantizeAttributes, data: TensorSpec) -> Kernel | None:
             )
         )
 
-    return Kernel("quantize", quantize, sources=SOURCES)
+    overlap = overlaps.elements(data, infer(attrs, data))
+    return Kernel("quantize", quantize, sources=SOURCES, overlaps=(overlap,))
 
 
 QUANTIZE = define(

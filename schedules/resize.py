@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from tvm.script import tirx as T
 
+from tvm_tiny.schedules import overlaps
 from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
 from tvm_tiny.schedules.microkernel import call
 
@@ -47,7 +48,11 @@ def kernel(attrs: ResizeAttributes, data: TensorSpec) -> Kernel:
                 call("tiny_copy_block", y[n, oy, ox, 0], x[n, oy // rows, ox // columns, 0], pixel)
             )
 
-    return Kernel("resize", resize)
+    starts = np.arange(0, data.nbytes, pixel).reshape(data.shape[:3])
+    sources = starts.repeat(rows, axis=1).repeat(columns, axis=2).reshape(-1)
+    output, one_by_one = infer(attrs, data), np.arange(len(sources))[:, None]
+    overlap = overlaps.tiles(sources, one_by_one, data, output, last=1, skipped=pixel - 1)
+    return Kernel("resize", resize, overlaps=(overlap,))
 
 
 RESIZE = define(Operator("tiny.resize", ResizeAttributes, infer, meaning, kernel))

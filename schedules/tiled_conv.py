@@ -16,7 +16,8 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules import overlaps
+from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
 from tvm_tiny.schedules.pair_windows import Window, expand_microkernel
 from tvm_tiny.schedules.requantization import Clamp
@@ -45,6 +46,7 @@ def kernel(geometry: Geometry, stream: Array, multiply: Multiply) -> Kernel:
         TensorSpec((geometry.words + geometry.patch_words,), "int32"),
         SOURCES,
         tuple(function for tile in (many, few) for function in (tile.expand, tile.multiply)),
+        (geometry.overlap,),
     )
 
 
@@ -115,6 +117,16 @@ class Geometry:
     def pixels(self) -> int:
         """Of the output, all batches together."""
         return self.output.elements // self.output.shape[3]
+
+    @property
+    def overlap(self) -> Overlap | None:
+        """Tiles are expanded before they are written; groups read all of the image again."""
+        if self.attrs.groups > 1:
+            return None
+        tiles = overlaps.in_rows(self.output, PIXELS)
+        if self.is_pointwise:
+            tiles = overlaps.tile_of(self.pixels, PIXELS)
+        return overlaps.windows(self.attrs, self.data, self.output, self.kernel[:2], tiles)
 
     def patch_columns(self, pixels: int) -> int:
         """Columns of the image that a tile covers."""

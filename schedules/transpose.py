@@ -8,6 +8,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
+from tvm_tiny.schedules import overlaps
 from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
 
 
@@ -53,7 +54,9 @@ def kernel(attrs: TransposeAttributes, data: TensorSpec) -> Kernel:
                 v0, v1, v2, v3 = T.axis.remap("SSSS", [i0, i1, i2, i3])
                 y[v0, v1, v2, v3] = x[source(v0, v1, v2, v3)]
 
-    return Kernel("transpose", transpose)
+    sources = np.arange(elements).reshape(data.shape).transpose(attrs.axes).reshape(-1)
+    overlap = overlaps.elements(data, infer(attrs, data), sources)
+    return Kernel("transpose", transpose, overlaps=(overlap,))
 
 
 TRANSPOSE = define(Operator("tiny.transpose", TransposeAttributes, infer, meaning, kernel))

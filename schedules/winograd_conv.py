@@ -20,8 +20,8 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import requantization, scaling
-from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
+from tvm_tiny.schedules import overlaps, requantization, scaling
+from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
 from tvm_tiny.schedules.pair_windows import QUAD_PAIRS
 from tvm_tiny.schedules.requantization import Clamp
@@ -72,6 +72,7 @@ def kernel(
         TensorSpec((geometry.words,), "int32"),
         SOURCES,
         tuple(microkernels),
+        (geometry.overlap,),
     )
 
 
@@ -169,6 +170,12 @@ class _Geometry:
     def gathered(self) -> int:
         """Where gathered inputs begin; they end where the transformed ones do, in one memory."""
         return self.words - self.pairs // 2 * SIZE * columns_of(self.tiles)
+
+    @property
+    def overlap(self) -> Overlap | None:
+        """Tiles are gathered before they are written."""
+        tiles = overlaps.in_rectangles(self.output, (2, 2 * self.tiles))
+        return overlaps.windows(self.attrs, self.data, self.output, (SIZE - 1, SIZE - 1), tiles)
 
     @property
     def instructions(self) -> int:

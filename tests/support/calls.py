@@ -24,20 +24,29 @@ def _argument(argument: TensorSpec | Array) -> Any:
     return relax.const(np.ascontiguousarray(argument))
 
 
-def side_by_side(calls: Sequence[Any]) -> tuple[IRModule, list[list[TensorSpec]]]:
-    """Return a module of all calls, each with inputs of its own, and the inputs' specs by call."""
+def side_by_side(
+    calls: Sequence[Any], kept: Sequence[TensorSpec] = ()
+) -> tuple[IRModule, list[list[TensorSpec]]]:
+    """Return a module of all calls, each with inputs of its own, and the inputs' specs by call.
+
+    Its last inputs are `kept`: outputs as well, behind the others.
+    """
     builder = relax.BlockBuilder()
     parameters: list[list[Any]] = []
     for number, call in enumerate(calls):
         variables = [argument for argument in call.args if isinstance(argument, relax.Var)]
         parameters.append([relax.Var(f"x{number}_{i}", var.ty) for i, var in enumerate(variables)])
-    with builder.function("main", [var for row in parameters for var in row]):
+    passed = [
+        relax.Var(f"kept{i}", relax.TensorType(list(spec.shape), spec.dtype))
+        for i, spec in enumerate(kept)
+    ]
+    with builder.function("main", [*(var for row in parameters for var in row), *passed]):
         with builder.dataflow():
             outputs = [
                 builder.emit(_with_inputs(call, row))
                 for call, row in zip(calls, parameters, strict=True)
             ]
-            result = builder.emit_output(relax.Tuple(outputs))
+            result = builder.emit_output(relax.Tuple([*outputs, *passed]))
         builder.emit_func_output(result)
     return builder.get(), [[spec_of(var) for var in row] for row in parameters]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -99,14 +99,17 @@ class CPrinter:
         self._statement(self.function.body, 1)
         return self.lines
 
-    def signature(self, name: str, used: Sequence[bool]) -> str:
-        """The function's head; all but scratch and output, the last, are read only."""
+    def signature(self, name: str, used: Sequence[bool], aliased: Collection[int] = ()) -> str:
+        """The function's head; all but scratch and output, the last, are read only.
+
+        `aliased` are the numbers of parameters that may share bytes with others.
+        """
         written = {"scratch", self.names[self.function.params[-1]]}
         parameters = [
             f"{'' if self.names[p] in written else 'const '}"
-            f"{c_type(p.dtype)} *restrict {self.names[p]}"
-            for p, is_used in zip(self.function.params, used, strict=True)
-            if is_used
+            f"{c_type(p.dtype)} *{'' if number in aliased else 'restrict '}{self.names[p]}"
+            for number, p in enumerate(self.function.params)
+            if used[number]
         ]
         head = f"void {name}("
         one_line = head + ", ".join(parameters) + ")"

@@ -355,10 +355,11 @@ class _Generator:
         used = CPrinter(lowered).used_parameters()
         printer = CPrinter(lowered, symbols)
         body = "\n".join(printer.body())
-        key = printer.signature("", used) + body
+        aliased = layer.kernel.aliased
+        key = printer.signature("", used, aliased) + body
         if key not in self.kernels:
             symbol = f"{self.name}_{layer.kernel.name}_{number}"
-            text = KernelText(symbol, printer.signature(symbol, used), body, used)
+            text = KernelText(symbol, printer.signature(symbol, used, aliased), body, used)
             self.kernels[key] = text
         return self.kernels[key]
 

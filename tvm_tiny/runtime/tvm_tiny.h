@@ -57,6 +57,13 @@ static inline void tiny_copy_block(void *to, const void *from, int32_t count) {
   }
 }
 
+/* The same for bytes that may lie where they should. */
+static inline void tiny_move_block(void *to, const void *from, int32_t count) {
+  if (to != from) {
+    tiny_copy_block(to, from, count);
+  }
+}
+
 /* Clamp values in place, for layers whose range is less than int8's. */
 static inline void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, int32_t high) {
   for (const int8_t *end = values + count; values < end; ++values) {

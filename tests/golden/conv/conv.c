@@ -7,8 +7,8 @@
 
 /* Byte offsets of the tensors in the arena. */
 enum {
-  T_INPUT = 64,   /* 1x5x4x2 int8, 40 bytes */
-  T_OUTPUT = 0,   /* 1x5x4x3 int8, 60 bytes */
+  T_INPUT = 32,  /* 1x5x4x2 int8, 40 bytes */
+  T_OUTPUT = 0,  /* 1x5x4x3 int8, 60 bytes */
 };
 
 TINY_STATIC_ASSERT(CONV_ARENA_BYTES % CONV_ARENA_ALIGN == 0, arena_is_aligned);

@@ -5,11 +5,11 @@
 
 /* Layer 00. */
 void conv_conv2d_00(
-    const int8_t *restrict x,
+    const int8_t *x,
     const int8_t *restrict weight,
     const int32_t *restrict bias,
     const int32_t *restrict multiplier,
-    int8_t *restrict y) {
+    int8_t *y) {
   for (int32_t oy = 0; oy < 5; ++oy) {
     for (int32_t ox = 0; ox < 4; ++ox) {
       int32_t acc[4];

@@ -5,10 +5,10 @@
 #include <stdint.h>
 
 void conv_conv2d_00(
-    const int8_t *restrict x,
+    const int8_t *x,
     const int8_t *restrict weight,
     const int32_t *restrict bias,
     const int32_t *restrict multiplier,
-    int8_t *restrict y);
+    int8_t *y);
 
 #endif /* CONV_KERNELS_H */

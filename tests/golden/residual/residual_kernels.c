@@ -4,7 +4,7 @@
 #include "tvm_tiny.h"
 
 /* Layer 00. */
-void residual_add_00(const int8_t *restrict a, const int8_t *restrict b, int8_t *restrict y) {
+void residual_add_00(const int8_t *a, const int8_t *restrict b, int8_t *y) {
   for (int32_t i1 = 0; i1 < 3; ++i1) {
     for (int32_t i2 = 0; i2 < 3; ++i2) {
       for (int32_t i3 = 0; i3 < 4; ++i3) {

@@ -4,6 +4,6 @@
 
 #include <stdint.h>
 
-void residual_add_00(const int8_t *restrict a, const int8_t *restrict b, int8_t *restrict y);
+void residual_add_00(const int8_t *a, const int8_t *restrict b, int8_t *y);
 
 #endif /* RESIDUAL_KERNELS_H */

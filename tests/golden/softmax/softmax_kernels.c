@@ -4,7 +4,7 @@
 #include "tvm_tiny.h"
 
 /* Layer 00. */
-void softmax_softmax_00(const int8_t *restrict x, const int32_t *restrict exp, int8_t *restrict y) {
+void softmax_softmax_00(const int8_t *x, const int32_t *restrict exp, int8_t *y) {
   for (int32_t row = 0; row < 2; ++row) {
     int32_t largest;
     int32_t total;

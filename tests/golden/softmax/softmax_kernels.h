@@ -4,6 +4,6 @@
 
 #include <stdint.h>
 
-void softmax_softmax_00(const int8_t *restrict x, const int32_t *restrict exp, int8_t *restrict y);
+void softmax_softmax_00(const int8_t *x, const int32_t *restrict exp, int8_t *y);
 
 #endif /* SOFTMAX_KERNELS_H */
