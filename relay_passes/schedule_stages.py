@@ -288,7 +288,8 @@ class _Life:
         shared = 0
         for name, overlap in zip(inputs, overlaps, strict=False):
             storage = self.storage[name]
-            if overlap is not None and self.last[storage] < last and storage != made:
+            dies = storage in self.last and self.last[storage] < last
+            if overlap is not None and dies and storage != made:
                 apart = self.size[storage] + self.size[made]
                 before = max(-overlap.shift, 0)
                 span = max(self.size[storage] + aligned(before), self.size[made])
