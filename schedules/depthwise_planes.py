@@ -2,8 +2,8 @@
 
 Each channel is gathered from NHWC into a plane in scratch (planes.py), convolved there with its
 weights and parameters in registers, and written back in place of its bytes. 3x3 windows and stride
-two take pairs of halves (depthwise_pairs.py), all other windows polynomials, as do all of them on cores
-without DSP instructions.
+two take pairs of halves (depthwise_pairs.py), all other windows polynomials. Cores without DSP
+instructions have polynomials alone.
 """
 
 from __future__ import annotations
@@ -56,14 +56,19 @@ def kernel(
         return None
     taps = weight.reshape(-1, weight.shape[2]).T
     layer = scaling.layer_of(attrs, taps, bias, multiplier, shift)
-    form = scaling.rounded(layer) if job.is_polynomial else scaling.choose(layer)
-    form = form if has_dsp else long_scaling.as_long(form)
+    form = _form(job, layer)
     if form is None or (job.is_polynomial and not depthwise_polynomials.fits(weight)):
         return None
     # polynomials have long functions, and would gain little
     forms = {form.shift: form} if job.is_polynomial else _by_shift(form)
     table = job.table(layer, next(iter(forms.values())))
     return _kernel(job, table, {shift: job.microkernel(one) for shift, one in forms.items()}, layer)
+
+
+def _form(job: _Job, layer: scaling.Layer) -> Scaling | None:
+    if not job.has_dsp:
+        return long_scaling.as_long(scaling.rounded(layer))
+    return scaling.rounded(layer) if job.is_polynomial else scaling.choose(layer)
 
 
 def _by_shift(form: Scaling) -> dict[int, Scaling]:

@@ -7,8 +7,8 @@ begin; the high one plus the low one of the next word's sum is the output betwee
 stay below 2^20 (below 2^19 at the ends), which is proven from the weights: sums start with those
 limits, so that no coefficient is negative and none borrows from the next.
 
-At stride two a window begins with each word, and middle coefficients are all outputs: two products for
-an SMLAL, which is what cores without SMLAD have.
+At stride two a window begins with each word, and middle coefficients are all outputs: two products
+for an SMLAL, on cores that have no SMLAD.
 """
 
 from __future__ import annotations
@@ -52,8 +52,7 @@ def convolve(
 ) -> MicroKernel:
     """rows x (2 words) taps at a horizontal stride. The table: weights, bias, scaling.
 
-    The bias is doubled and less the middle coefficient's start; see Rounded for the scaling, which says
-    what the function needs.
+    The bias is doubled and less the middle coefficient's start; see Rounded for the scaling.
     """
     o = outputs
     doubling = int(o.scaling.scale[0])

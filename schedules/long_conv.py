@@ -1,7 +1,7 @@
 """Convolutions and dense layers on cores with long multiplies but no DSP instructions.
 
-Two pixels, or two channels of a layer of one pixel, share a word; one multiply gives the products of both
-(long_tiles.py). The loops are those of tiled_conv.py.
+Two pixels, or two channels of a layer of one pixel, share a word; one multiply gives the products
+of both (long_tiles.py). The loops are those of tiled_conv.py.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from tvm_tiny.schedules.scaling import Floored, Layer, Rounded
 
 @dataclass(frozen=True)
 class LongFloored(Floored):
-    """As Floored; sums are shifted by each channel's own scale, which is a parameter, behind the loop."""
+    """As Floored; sums are shifted behind the loop, by a parameter of each channel."""
 
     @property
     def columns(self) -> tuple[Array, ...]:

@@ -3,11 +3,11 @@
 Two numbers share a word, a + b 2^23: SMLAL with a third adds both products to a sum of 64 bits. Its
 low field is the sum for a as long as that stays below 2^22, whatever it borrows from the high one;
 three instructions take them apart. Where neighbouring pixels share words, a tile is two words of
-pixels x two channels, and weights are bytes. Layers of one pixel share words of two channels (`Shape.WORDS`, four
-bytes for two weights), or take byte by byte with MLA (`Shape.BYTES`).
+pixels x two channels, and weights are bytes. In layers of one pixel channels share words, of four
+bytes for two weights (`Shape.WORDS`), or weights are bytes for MLA (`Shape.BYTES`).
 
-A tile's stream is read front to back: weights tap by tap, channels side by side, filled up to a word,
-then bias, multiplier, offset and shift of each channel.
+A tile's stream is read front to back: weights tap by tap, channels side by side, filled up to a
+word, then bias, multiplier, offset and shift of each channel.
 """
 
 from __future__ import annotations
@@ -137,8 +137,7 @@ class _Tile:
         peeled = (taps - 1) % self.unrolled + 1
         lines = [line for tap in range(peeled) for line in self._products(channels, tap == 0)]
         if taps > peeled:
-            lines += ["1:"]
-            lines += [line for _ in range(self.unrolled) for line in self._products(channels, False)]
+            lines += ["1:", *self._products(channels, False) * self.unrolled]
         if taps - peeled > self.unrolled:
             lines += ["ldr x0, [sp, #4]"]
             lines += add_constant("x0", "x0", 4 * taps * self.job.couples)
@@ -214,9 +213,7 @@ class _Tile:
             sums[one], sums[other], free = free, high, low
         return lines, sums, free
 
-    def _fields(
-        self, channels: int
-    ) -> list[tuple[tuple[int, int], tuple[int, int] | None]]:
+    def _fields(self, channels: int) -> list[tuple[tuple[int, int], tuple[int, int] | None]]:
         """(channel, pixel) of both fields of each 64-bit sum."""
         if self.job.has_words:
             couples = range(0, channels, 2)

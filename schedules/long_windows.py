@@ -1,6 +1,6 @@
 """Windows of several pixels, two pixels in a word: a + b 2^23, tap by tap.
 
-The word of an odd pixel is its element alone, and so are those of a single pixel. See long_tiles.py.
+Words of a last, odd pixel are its elements alone. See long_tiles.py.
 """
 
 from __future__ import annotations

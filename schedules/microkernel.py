@@ -19,8 +19,8 @@ class MicroKernel:
     """One function; `name` tells all that it depends on, so that equal names are equal code.
 
     `parameters` is the C parameter list, `assembly` the function's lines for cores with DSP
-    instructions, or, unless it `needs_dsp`, for all with long multiplies. `plain` are the statements
-    of the same function in C. `summary` says what it does.
+    instructions, or, unless it `needs_dsp`, for all with long multiplies. `plain` is the same
+    function's statements in C. `summary` says what it does.
     """
 
     name: str

@@ -2,9 +2,9 @@
 
 With x = m 2^a and scale = n 2^b, mantissas in [1, 2), the quotient is m (1/n) 2^(a - b): one
 multiply of 32 by 32 bits and a shift, rounded down to 20 bits behind the point. It is at most
-1.5 2^-20 less than x / scale, and the float that x / scale is rounded to is within 2^-16 of that, below
-512. So all three become the same integer unless the first is within 2^-14 of a half; then, once in
-8192 times, the division is done as the meaning says.
+1.5 2^-20 less than x / scale, and the float that x / scale is rounded to is within 2^-16 of that
+below 512. So all three become the same integer unless the first is within 2^-14 of a half; then,
+once in 8192 times, the division is done as the meaning says.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Convolutions tile by tile: the loops around the micro-kernels.
 
 A tile of up to four output pixels is expanded once to words of two halves (pair_windows.py), or of
-two pixels on cores without DSP instructions (long_windows.py), then meets all output channels in one
-call. Tiles at the border read a copy of their part of the image,
-filled up with the zero point, which the folded bias cancels. How weights lie in memory is up to
+two pixels on cores without DSP instructions (long_windows.py), then meets all output channels in
+one call. Tiles at the border read a copy of their part of the image, filled up with the zero point,
+which the folded bias cancels. How weights lie in memory is up to
 pair_conv.py, packed_conv.py and long_conv.py.
 """
 
