@@ -18,9 +18,7 @@ COUNT = 200_000
 
 def product(n: int) -> Kernel:
     @T.prim_func(s_tir=True)
-    def product(
-        a: T.Buffer((n,), "int32"), b: T.Buffer((n,), "int32"), y: T.Buffer((n,), "int32")
-    ):
+    def product(a: T.Buffer((n,), "int32"), b: T.Buffer((n,), "int32"), y: T.Buffer((n,), "int32")):
         for i in range(n):
             with T.sblock("product"):
                 v = T.axis.spatial(n, i)
