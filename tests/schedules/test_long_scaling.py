@@ -92,7 +92,7 @@ def test_instructions_round_twice(
 ) -> None:
     chosen = layer(seed, clamp_min=clamp_min, fraction_bits=fraction_bits)
     form = long_scaling.choose(chosen)
-    assert isinstance(form, kind)
+    assert form is not None and type(form) is kind
     for channel in range(len(chosen.bias)):
         reach = int(np.abs(chosen.weight[channel].astype(int)).sum()) * 128
         sums = np.arange(-reach, reach + 1, max(reach // 50_000, 1))
