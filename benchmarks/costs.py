@@ -1,9 +1,10 @@
 """Fit the table of costs to measurements, and write schedules/costs.toml.
 
-    python benchmarks/costs.py [--operators qconv2d,qdense]
+    python benchmarks/costs.py [--operators qconv2d,qdense] [--variants packed]
 
 Each variant runs layers of many sizes on the emulator. A row's coefficients are those of least
-relative error that are not negative; those of other operators stay as the table has them.
+relative error that are not negative; those of other operators and variants stay as the table has
+them.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ Array = np.ndarray[Any, Any]
 TABLE = ROOT / "schedules" / "costs.toml"
 RUNTIME = ROOT / "tvm_tiny" / "runtime"
 # Instructions are those of the first core that a variant can run on.
-CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
-ALL_FEATURES = frozenset({"dsp", "mve", "fpu", "unaligned"})
+CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55", "cortex-m3")
+ALL_FEATURES = frozenset({"dsp", "long", "mve", "fpu", "unaligned"})
 DSP = frozenset({"dsp"})  # portable kernels are measured where they have competitors
 APART = "qdepthwise_conv2d"  # each of its windows has a micro-kernel and few units
 UNITS_APART = ("inputs", "outputs", "channels", "rows", "macs", "inner_macs", "odd_windows")
@@ -108,11 +109,13 @@ LAYERS = {
 STEPS = 100
 
 
-def rows_of(operator: str) -> Iterator[tuple[str, Row]]:
-    """Measure an operator's variants and return their rows."""
+def rows_of(operator: str, asked: str) -> Iterator[tuple[str, Row]]:
+    """Measure an operator's variants, or those asked for, and return their rows."""
     features = {v.name: v.features for v in OPERATORS[f"tiny.{operator}"].variants}
     found = {layer: able(layer, ALL_FEATURES) for layer in LAYERS[operator]}
     for variant in dict.fromkeys(v for row in found.values() for v in row):
+        if asked and variant not in asked.split(","):
+            continue
         jobs = [(layer, *row[variant]) for layer, row in found.items() if variant in row]
         cores = [resolve(core) for core in CORES]
         able_cores = [c for c in cores if features.get(variant, DSP) <= set(c.core.features)]
@@ -194,7 +197,7 @@ def function_sizes() -> dict[str, int]:
     """Return the bytes of each function of the C runtime with all that it calls, on any core."""
     sizes: dict[str, int] = {}
     runtime = {path.name: path.read_text() for path in sorted(RUNTIME.iterdir())}
-    for core in (resolve(CORES[0]), resolve(CORES[-1])):
+    for core in (resolve(CORES[0]), resolve(CORES[3])):
         with tempfile.TemporaryDirectory() as folder:
             directory = Path(folder)
             flags = (*core.compiler_flags, "-std=c99", "-O2", "-ffunction-sections")
@@ -241,14 +244,16 @@ def _lines(values: Mapping[str, float]) -> list[str]:
 
 @click.command()
 @common.name_option("--operators")
-def main(operators: str) -> None:
+@common.name_option("--variants")
+def main(operators: str, variants: str) -> None:
     """Measure operators and write the table."""
     table = costs.table()
-    variants = {name: table.variants[name] for name in LAYERS if name in table.variants}
+    rows = {name: dict(table.variants.get(name, {})) for name in LAYERS}
     for operator in common.chosen(operators, LAYERS):
-        variants[operator] = dict(rows_of(operator))
-        click.echo(f"{operator}: {', '.join(variants[operator])}")
-    TABLE.write_text(text_of(Table(table.image, function_sizes(), variants)))
+        measured = dict(rows_of(operator, variants))
+        rows[operator] = rows[operator] | measured if variants else measured
+        click.echo(f"{operator}: {', '.join(measured)}")
+    TABLE.write_text(text_of(Table(table.image, function_sizes(), rows)))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Depthwise convolutions on cores with DSP instructions, one channel at a time.
+"""Depthwise convolutions on cores with DSP instructions or long multiplies, one channel at a time.
 
 Each channel is gathered from NHWC into a plane in scratch (planes.py), convolved there with its
 weights and parameters in registers, and written back in place of its bytes. 3x3 windows and stride
-two take pairs of halves (depthwise_pairs.py), all other windows polynomials.
+two take pairs of halves (depthwise_pairs.py), all other windows polynomials. Cores without DSP
+instructions have polynomials alone.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import depthwise_pairs, depthwise_polynomials, overlaps, scaling
+from tvm_tiny.schedules import (
+    depthwise_pairs,
+    depthwise_polynomials,
+    long_scaling,
+    overlaps,
+    scaling,
+)
 from tvm_tiny.schedules.depthwise_pairs import Outputs
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
@@ -41,20 +48,28 @@ def kernel(
     bias: Array,
     multiplier: Array,
     shift: Array,
+    *,
+    has_dsp: bool = True,
 ) -> Kernel | None:
     """The kernel; None for wide windows, wide strides, and arithmetic that does not fit."""
-    job = _Job(attrs, data, output, weight)
+    job = _Job(attrs, data, output, weight, has_dsp)
     if not job.is_supported:
         return None
     taps = weight.reshape(-1, weight.shape[2]).T
     layer = scaling.layer_of(attrs, taps, bias, multiplier, shift)
-    form = scaling.rounded(layer) if job.is_polynomial else scaling.choose(layer)
+    form = _form(job, layer)
     if form is None or (job.is_polynomial and not depthwise_polynomials.fits(weight)):
         return None
     # polynomials have long functions, and would gain little
     forms = {form.shift: form} if job.is_polynomial else _by_shift(form)
     table = job.table(layer, next(iter(forms.values())))
     return _kernel(job, table, {shift: job.microkernel(one) for shift, one in forms.items()}, layer)
+
+
+def _form(job: _Job, layer: scaling.Layer) -> Scaling | None:
+    if not job.has_dsp:
+        return long_scaling.as_long(scaling.rounded(layer))
+    return scaling.rounded(layer) if job.is_polynomial else scaling.choose(layer)
 
 
 def _by_shift(form: Scaling) -> dict[int, Scaling]:
@@ -73,6 +88,7 @@ class _Job:
     data: TensorSpec
     output: TensorSpec
     weight: Array
+    has_dsp: bool
 
     @property
     def is_supported(self) -> bool:
@@ -91,12 +107,13 @@ class _Job:
     @property
     def is_small(self) -> bool:
         """3x3 windows at stride one have a micro-kernel of their own."""
-        return self.weight.shape[:2] == (3, 3) and self.attrs.strides[1] == 1
+        is_small = self.weight.shape[:2] == (3, 3) and self.attrs.strides[1] == 1
+        return is_small and self.has_dsp
 
     @property
     def is_polynomial(self) -> bool:
         """Whether the plane's words are polynomials."""
-        return self.attrs.strides[1] == 1 and not self.is_small
+        return not self.has_dsp or (self.attrs.strides[1] == 1 and not self.is_small)
 
     @property
     def words(self) -> int:
@@ -113,7 +130,7 @@ class _Job:
         if self.is_small:
             words = -(-width // 2) + 1
         else:
-            words = (width // 2 if self.is_polynomial else width - 1) + self.words
+            words = (width // 2 if attrs.strides[1] == 1 else width - 1) + self.words
         top, left = attrs.padding[:2]
         return Plane(
             rows=rows,
@@ -142,7 +159,13 @@ class _Job:
         if self.is_small:
             return depthwise_pairs.three_by_three(outputs)
         if self.is_polynomial:
-            return depthwise_polynomials.stride_one(outputs, self.weight.shape[0], self.words)
+            return depthwise_polynomials.convolve(
+                outputs,
+                self.weight.shape[0],
+                self.words,
+                self.attrs.strides[1],
+                needs_dsp=self.has_dsp,
+            )
         return depthwise_pairs.stride_two(outputs, self.weight.shape[0], self.words)
 
     def table(self, layer: scaling.Layer, form: Scaling) -> Array:

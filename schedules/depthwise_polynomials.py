@@ -6,6 +6,9 @@ Summed over all taps, the middle coefficient is the output at the even column wh
 begin; the high one plus the low one of the next word's sum is the output between them. All three
 stay below 2^20 (below 2^19 at the ends), which is proven from the weights: sums start with those
 limits, so that no coefficient is negative and none borrows from the next.
+
+At stride two a window begins with each word, and middle coefficients are all outputs: two products
+for an SMLAL, on cores that have no SMLAD.
 """
 
 from __future__ import annotations
@@ -44,8 +47,10 @@ def pack_weights(weight: Array) -> Array:
     return words.reshape(-1, channels).T
 
 
-def stride_one(outputs: Outputs, rows: int, words: int) -> MicroKernel:
-    """rows x (2 words) taps at a horizontal stride of one. The table: weights, bias, scaling.
+def convolve(
+    outputs: Outputs, rows: int, words: int, stride: int = 1, *, needs_dsp: bool = True
+) -> MicroKernel:
+    """rows x (2 words) taps at a horizontal stride. The table: weights, bias, scaling.
 
     The bias is doubled and less the middle coefficient's start; see Rounded for the scaling.
     """
@@ -54,20 +59,23 @@ def stride_one(outputs: Outputs, rows: int, words: int) -> MicroKernel:
     plain = (
         f"tiny_depthwise_polynomials(plane, table, y, {o.height}, {o.width}, {o.step}, "
         f"{o.row_bytes // 4}, {o.tap_bytes // 4},",
-        f"    {rows}, {words}, {doubling}, {o.scaling.shift}, {o.scaling.plain});",
+        f"    {rows}, {words}, {stride}, {doubling}, {o.scaling.shift}, {o.scaling.plain});",
     )
+    suffix = "" if stride == 1 else f"_s{stride}"
     return MicroKernel(
-        f"depthwise_{rows}x{2 * words}_polynomials_{o.name}_{doubling}",
+        f"depthwise_{rows}x{2 * words}{suffix}_polynomials_{o.name}_{doubling}",
         PARAMETERS,
-        f"{rows} x {2 * words} taps at stride one: {o.height} x {o.width} outputs.",
-        _StrideOne(outputs, rows, words).assembly(),
+        f"{rows} x {2 * words} taps at stride {stride}: {o.height} x {o.width} outputs.",
+        _Convolve(outputs, rows, words, stride).assembly(),
         plain,
+        needs_dsp,
     )
 
 
-class _StrideOne:
-    def __init__(self, outputs: Outputs, rows: int, words: int) -> None:
+class _Convolve:
+    def __init__(self, outputs: Outputs, rows: int, words: int, stride: int) -> None:
         self.outputs, self.rows, self.words = outputs, rows, words
+        self.has_between = stride == 1
         self.tile = min(LARGEST_TILE, (LARGEST_OFFSET // outputs.step + 1) // 2)
         self.parameters = 4 * rows * words  # bytes
         own = self.parameters + 4 * (1 + len(outputs.scaling.columns))
@@ -110,12 +118,12 @@ class _StrideOne:
     def _row(self) -> list[str]:
         """First tile, a loop of whole ones, and the last, whose last middle may lie outside."""
         o = self.outputs
-        sums = o.width // 2 + 1
+        sums = o.width // 2 + 1 if self.has_between else o.width
         first = min(sums, self.tile)
         inner, last = divmod(sums - first, self.tile)
         if inner and not last:
             inner, last = inner - 1, self.tile
-        skip_last = o.width % 2 == 0
+        skip_last = self.has_between and o.width % 2 == 0
         lines = self._tile(first, is_first=True, skip_last=skip_last and first == sums)
         if inner:
             lines += [f"mov x, #{inner}", f"str x, [sp, #{self.tiles}]", "1:"]
@@ -156,11 +164,11 @@ class _StrideOne:
         lines: list[str] = []
         position = 0
         for i in range(count):
-            if i or not is_first:
+            if self.has_between and (i or not is_first):
                 lines += self._between(i)
                 lines += self._store(f"high{i - 1}" if i else "bias", position)
                 position += 1
-            if i == 0 and not is_first:
+            if self.has_between and i == 0 and not is_first:
                 lines += [f"ldr bias, [sp, #{self.parameters}]"]
             if skip_last and i == count - 1:
                 continue

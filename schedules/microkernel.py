@@ -19,7 +19,8 @@ class MicroKernel:
     """One function; `name` tells all that it depends on, so that equal names are equal code.
 
     `parameters` is the C parameter list, `assembly` the function's lines for cores with DSP
-    instructions, `plain` the statements of the same function in C. `summary` says what it does.
+    instructions, or, unless it `needs_dsp`, for all with long multiplies. `plain` is the same
+    function's statements in C. `summary` says what it does.
     """
 
     name: str
@@ -27,6 +28,7 @@ class MicroKernel:
     summary: str
     assembly: tuple[str, ...]
     plain: tuple[str, ...]
+    needs_dsp: bool = True
 
 
 def call(name: str, *arguments: tirx.Expr | int) -> tirx.Expr:

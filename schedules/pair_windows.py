@@ -54,6 +54,11 @@ class Window:
         """Words of one pixel."""
         return self.rows * self.runs * len(self.pairs_of_run)
 
+    @property
+    def taps(self) -> int:
+        """Elements of one pixel."""
+        return self.rows * self.runs * self.length
+
     def order(self) -> Array:
         """(pairs, 2): which element of the flat window each half holds, -1 for none."""
         base = np.arange(self.rows * self.runs)[:, None, None] * self.length

@@ -71,6 +71,7 @@ def gather_microkernel(plane: Plane) -> MicroKernel:
         f"A channel of {p.height} x {p.width} pixels to {p.kind}.",
         _Gather(plane).assembly(),
         plain,
+        needs_dsp=False,
     )
 
 

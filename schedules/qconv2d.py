@@ -16,6 +16,7 @@ from tvm.script import tirx as T
 
 from tvm_tiny.schedules import (
     helium_conv,
+    long_conv,
     overlaps,
     packed_conv,
     pair_conv,
@@ -250,6 +251,8 @@ def bounded(make: Callable[..., Kernel | None]) -> Callable[..., Kernel | None]:
 
 
 packed_kernel = bounded(packed_conv.kernel)
+long_kernel = bounded(long_conv.kernel)
+long_words_kernel = bounded(long_conv.words_kernel)
 
 
 def pair_kernel(
@@ -299,6 +302,8 @@ QCONV2D = define(
             Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.kernel)),
             Variant("pairs", frozenset({"dsp"}), pair_kernel),
             Variant("packed", frozenset({"dsp"}), packed_kernel),
+            Variant("long_words", frozenset({"long"}), long_words_kernel),
+            Variant("long", frozenset({"long"}), long_kernel),
         ),
         reaches,
     )

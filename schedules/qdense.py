@@ -65,6 +65,20 @@ def packed_kernel(
     return qconv2d.packed_kernel(*_as_convolution(attrs, data, weight), *rest)
 
 
+def long_kernel(
+    attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> Kernel | None:
+    """The same for cores with long multiplies."""
+    return qconv2d.long_kernel(*_as_convolution(attrs, data, weight), *rest)
+
+
+def long_words_kernel(
+    attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> Kernel | None:
+    """The same, two bytes for a weight."""
+    return qconv2d.long_words_kernel(*_as_convolution(attrs, data, weight), *rest)
+
+
 def helium_kernel(
     attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array
 ) -> Kernel | None:
@@ -95,6 +109,8 @@ QDENSE = define(
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
             Variant("packed", frozenset({"dsp"}), packed_kernel),
+            Variant("long_words", frozenset({"long"}), long_words_kernel),
+            Variant("long", frozenset({"long"}), long_kernel),
         ),
     )
 )

@@ -8,6 +8,7 @@ border checks cost once for four channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tvm.script import tirx as T
@@ -178,6 +179,8 @@ def fast_kernel(
     bias: Array,
     multiplier: Array,
     shift: Array,
+    *,
+    has_dsp: bool = True,
 ) -> Kernel | None:
     """The kernel of depthwise_planes.py."""
     taps = weight.reshape(-1, weight.shape[2]).T
@@ -185,7 +188,12 @@ def fast_kernel(
     if is_wide:
         return None
     output = infer(attrs, data, weight)
-    return depthwise_planes.kernel(attrs, data, output, weight, bias, multiplier, shift)
+    return depthwise_planes.kernel(
+        attrs, data, output, weight, bias, multiplier, shift, has_dsp=has_dsp
+    )
+
+
+long_kernel = partial(fast_kernel, has_dsp=False)
 
 
 def helium_kernel(
@@ -225,6 +233,7 @@ QDEPTHWISE_CONV2D = define(
             Variant("helium", frozenset({"mve"}), helium_kernel),
             Variant("planes", frozenset({"dsp"}), fast_kernel),
             Variant("plane", frozenset({"dsp"}), plane_kernel),
+            Variant("long_planes", frozenset({"long"}), long_kernel),
         ),
         reaches,
     )

@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import elementwise, numerics, overlaps
+from tvm_tiny.schedules import elementwise, numerics, overlaps, quantize_integer
 from tvm_tiny.schedules.dialect import (
     Array,
     Attributes,
@@ -134,7 +134,10 @@ QUANTIZE = define(
         infer,
         meaning,
         kernel,
-        variants=(Variant("fused", frozenset({"fpu"}), fused_kernel),),
+        variants=(
+            Variant("fused", frozenset({"fpu"}), fused_kernel),
+            Variant("integer", frozenset(), quantize_integer.kernel),
+        ),
         reaches=elementwise.reaches,
     )
 )

@@ -1,9 +1,10 @@
-"""Convolutions tile by tile on cores with DSP instructions: the loops around the micro-kernels.
+"""Convolutions tile by tile: the loops around the micro-kernels.
 
-A tile of up to four output pixels is expanded once to words of two halves (pair_windows.py), then
-meets all output channels in one call. Tiles at the border read a copy of their part of the image,
-filled up with the zero point, which the folded bias cancels. How weights lie in memory is up to
-pair_conv.py and packed_conv.py.
+A tile of up to four output pixels is expanded once to words of two halves (pair_windows.py), or of
+two pixels on cores without DSP instructions (long_windows.py), then meets all output channels in
+one call. Tiles at the border read a copy of their part of the image, filled up with the zero point,
+which the folded bias cancels. How weights lie in memory is up to
+pair_conv.py, packed_conv.py and long_conv.py.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import overlaps
+from tvm_tiny.schedules import long_windows, overlaps, pair_windows
 from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
-from tvm_tiny.schedules.pair_windows import Window, expand_microkernel
+from tvm_tiny.schedules.pair_windows import Window
 from tvm_tiny.schedules.requantization import Clamp
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PIXELS = 4  # of a tile
 SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_pairs.c", "tvm_tiny_pairs.h")
+COUPLE_SOURCES = ("tvm_tiny_long.c", "tvm_tiny_long.h")
 PATCH_FIELDS = 7
 LARGEST_OFFSET = 4095  # of a store or load from its base register
 
@@ -44,7 +46,7 @@ def kernel(geometry: Geometry, stream: Array, multiply: Multiply) -> Kernel:
         make(geometry, stream.shape[1], many, few),
         (*patch, ("stream", stream)),
         TensorSpec((geometry.words + geometry.patch_words,), "int32"),
-        SOURCES,
+        SOURCES + (COUPLE_SOURCES if geometry.has_couples else ()),
         tuple(function for tile in (many, few) for function in (tile.expand, tile.multiply)),
         (geometry.overlap,),
     )
@@ -52,12 +54,13 @@ def kernel(geometry: Geometry, stream: Array, multiply: Multiply) -> Kernel:
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where windows lie in the image, and tiles of them."""
+    """Where windows lie in the image, and tiles of them; words hold couples of pixels, or pairs."""
 
     attrs: QConv2DAttributes
     data: TensorSpec
     output: TensorSpec
     kernel: tuple[int, int, int]  # height, width, input channels of a group
+    has_couples: bool = False
 
     @property
     def is_pointwise(self) -> bool:
@@ -101,6 +104,8 @@ class Geometry:
     @property
     def words(self) -> int:
         """Of a tile's expanded windows."""
+        if self.has_couples:
+            return self.window.taps * -(-self.largest_tile // 2)
         return self.window.pairs * self.largest_tile
 
     @property
@@ -164,7 +169,9 @@ class _Tiles:
         whole, rest = divmod(geometry.row_pixels, PIXELS)
 
         def of(pixels: int) -> _Tiles:
-            return _Tiles(pixels, expand_microkernel(geometry.window, pixels), multiply(pixels))
+            form = long_windows if geometry.has_couples else pair_windows
+            expand = form.expand_microkernel(geometry.window, pixels)
+            return _Tiles(pixels, expand, multiply(pixels))
 
         return of(PIXELS if whole else rest), of(rest or PIXELS)
 

@@ -11,7 +11,8 @@ import msgspec
 
 from tvm_tiny.errors import TargetError
 
-FEATURES = ("dsp", "fpu", "mve", "unaligned")
+# "long" are the multiplies of 64 bits, of cores that have nothing better: no DSP instructions.
+FEATURES = ("dsp", "fpu", "long", "mve", "unaligned")
 MPU_KINDS = ("none", "v7m", "v8m")
 TRANSPORTS = ("none", "qemu")
 

@@ -51,7 +51,7 @@ def test_every_core_is_emulated_by_a_board_of_its_own_choice() -> None:
 # change to a good description, what the error says
 BAD_CORES = [
     ('mpu = "v7m"', 'mpu = "v9"', "mpu 'v9' is not one of none, v7m, v8m"),
-    ('["dsp"]', '["dps"]', "feature 'dps' is not one of dsp, fpu, mve, unaligned"),
+    ('["dsp"]', '["dps"]', "feature 'dps' is not one of dsp, fpu, long, mve, unaligned"),
     ('name = "c1"', 'name = "c1"\nspeed = 1', "unknown field `speed`.*\n.*the fields are name,"),
 ]
 

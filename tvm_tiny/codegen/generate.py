@@ -134,6 +134,7 @@ class _Generator:
         used |= set(ROWS_SOURCES if stages else ()) | set(PATCHES_SOURCES if patches else ())
         context["headers"] = [source for source in sorted(used) if source.endswith(".h")]
         context["microkernels"] = [self._microkernel(f) for f in self.microkernels.values()]
+        context["needs_dsp"] = any(f.needs_dsp for f in self.microkernels.values())
         templates = FILES + (MICROKERNEL_FILES if self.microkernels else ())
         sources = {f"{self.name}{suffix}": _render(name, context) for suffix, name in templates}
         for source in ("tvm_tiny.h", *sorted(used)):

@@ -71,9 +71,34 @@ static inline void tiny_clamp_bytes(int8_t *values, int32_t count, int32_t low, 
   }
 }
 
+/* Cores whose only multiply keeps 32 bits: a library function would make products of 64. */
+#if defined(__thumb__) && !defined(__thumb2__)
+#define TINY_HAS_SHORT_MULTIPLY 1
+#else
+#define TINY_HAS_SHORT_MULTIPLY 0
+#endif
+
+/* The same as tiny_high_mul, from four products of halves. */
+static inline int32_t tiny_high_mul_of_halves(int32_t a, int32_t b) {
+  const int32_t a_low = a & 0xffff;
+  const int32_t b_low = b & 0xffff;
+  const uint32_t low = (uint32_t)a_low * (uint32_t)b_low;
+  /* both stay within 32 bits: halves are below 2^16, and above at most 2^15 in magnitude */
+  const int32_t crossed = (a >> 16) * b_low + (int32_t)(low >> 16);
+  const int32_t middle = a_low * (b >> 16) + (crossed & 0xffff);
+  const int32_t high = (a >> 16) * (b >> 16) + (crossed >> 16) + (middle >> 16);
+  /* twice the product, and its rounding: bits 30 and 31 of the low word are those of `middle` */
+  const uint32_t rest = (uint32_t)middle >> 14 & 3u;
+  return (int32_t)(((uint32_t)high << 1) + ((rest + 1u) >> 1));
+}
+
 /* (2ab + 2^31) >> 32: gemmlowp's SaturatingRoundingDoublingHighMul, a = b = INT32_MIN aside. */
 static inline int32_t tiny_high_mul(int32_t a, int32_t b) {
+#if TINY_HAS_SHORT_MULTIPLY
+  return tiny_high_mul_of_halves(a, b);
+#else
   return (int32_t)(((int64_t)a * b + ((int64_t)1 << 30)) >> 31);
+#endif
 }
 
 /* value / 2^exponent, halves away from zero: gemmlowp's RoundingDivideByPOT. */

@@ -11,6 +11,13 @@
 #define TINY_HAS_DSP 0
 #endif
 
+/* SMULL and SMLAL, and the rest of Thumb-2: what kernels made for cores without DSP use. */
+#if defined(__thumb2__) && defined(__GNUC__)
+#define TINY_HAS_LONG 1
+#else
+#define TINY_HAS_LONG 0
+#endif
+
 /* Vectors of the M profile (Helium). */
 #if defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 1) && defined(__GNUC__)
 #define TINY_HAS_MVE 1

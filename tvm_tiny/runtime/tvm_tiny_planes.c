@@ -107,8 +107,8 @@ static int32_t element(const int32_t *words, int32_t column) {
 
 void tiny_depthwise_polynomials(const int32_t *plane, const int32_t *table, int8_t *y,
                                 int32_t height, int32_t width, int32_t step, int32_t row_words,
-                                int32_t tap_words, int32_t rows, int32_t taps, int32_t doubling,
-                                int32_t shift, tiny_scaling *scale) {
+                                int32_t tap_words, int32_t rows, int32_t taps, int32_t stride,
+                                int32_t doubling, int32_t shift, tiny_scaling *scale) {
   const int32_t *parameters = table + rows * taps;
   for (int32_t row = 0; row < height; ++row) {
     for (int32_t column = 0; column < width; ++column) {
@@ -117,10 +117,10 @@ void tiny_depthwise_polynomials(const int32_t *plane, const int32_t *table, int8
         const int32_t *from = plane + row * row_words + ky * tap_words;
         const int32_t *weights = table + ky * taps;
         for (int32_t t = 0; t < taps; ++t) {
-          sum += element(from, column + 2 * t) * high_coefficient(weights[t]);
+          sum += element(from, column * stride + 2 * t) * high_coefficient(weights[t]);
           /* the last row of taps may be odd: there is no element for its other half */
           if (low_coefficient(weights[t]) != 0) {
-            sum += element(from, column + 2 * t + 1) * low_coefficient(weights[t]);
+            sum += element(from, column * stride + 2 * t + 1) * low_coefficient(weights[t]);
           }
         }
       }

@@ -35,12 +35,12 @@ void tiny_depthwise_3x3(const int32_t *plane, const int32_t *table, int8_t *y, i
 void tiny_depthwise_stride_2(const int32_t *plane, const int32_t *table, int8_t *y, int32_t height,
                              int32_t width, int32_t step, int32_t row_words, int32_t tap_words,
                              int32_t rows, int32_t taps, int32_t shift, tiny_scaling *scale);
-/* The same for polynomials, w1 + w0 * 2^21; sums are shifted by `doubling` before the bias, which is
+/* The same for polynomials, w1 + w0 * 2^21, at a stride of one or two; sums are shifted by `doubling` before the bias, which is
  * less by 2^20 so shifted, is added.
  */
 void tiny_depthwise_polynomials(const int32_t *plane, const int32_t *table, int8_t *y,
                                 int32_t height, int32_t width, int32_t step, int32_t row_words,
-                                int32_t tap_words, int32_t rows, int32_t taps, int32_t doubling,
-                                int32_t shift, tiny_scaling *scale);
+                                int32_t tap_words, int32_t rows, int32_t taps, int32_t stride,
+                                int32_t doubling, int32_t shift, tiny_scaling *scale);
 
 #endif /* TVM_TINY_PLANES_H */
