@@ -18,6 +18,7 @@ import numpy as np
 import tvm_ffi
 from tvm import ir, tirx
 
+from tvm_tiny.schedules import winograd_strips
 from tvm_tiny.schedules.dialect import (
     Argument,
     Attributes,
@@ -136,18 +137,17 @@ def work_of(call: ir.Call | Call) -> Work:
 
 
 def _squares(output: TensorSpec, depth: int) -> dict[str, float]:
-    """Units of tiles of 2 x 2 outputs, of which groups of up to four lie side by side."""
+    """Units of tiles of 2 x 2 outputs, of which strips of up to four lie side by side."""
     rows, columns, channels = (1, 1, 1, *output.shape)[-3:]
-    side = [-(-columns // (2 * tiles)) for tiles in range(1, 5)]
-    products = [1 + -(-tiles // 2) + 2 * tiles for tiles in range(1, 5)]  # of a pair of channels
-    tiles = min(range(4), key=lambda index: side[index] * products[index])
-    groups = -(-rows // 2) * side[tiles]
+    strips = winograd_strips.row_of(columns).strips * -(-rows // 2)
+    depth, channels = -(-depth // 4) * 4, -(-channels // 2) * 2
+    tiles = sum(strip.tiles for strip in strips)
     return {
-        "group_inputs": groups * depth,
-        "square_inputs": groups * (tiles + 1) * depth,
-        "group_outputs": groups * channels,
-        "square_outputs": groups * (tiles + 1) * channels,
-        "square_products": groups * products[tiles] * channels * depth,
+        "group_inputs": len(strips) * depth,
+        "square_inputs": (tiles + len(strips)) * depth,
+        "group_outputs": len(strips) * channels,
+        "square_outputs": (tiles + len(strips)) * channels,
+        "square_products": sum(strip.products for strip in strips) * channels * depth,
     }
 
 

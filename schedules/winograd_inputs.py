@@ -9,31 +9,26 @@ from __future__ import annotations
 
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.planes import add
+from tvm_tiny.schedules.winograd_strips import POSITIONS, SIZE, Strip
 
 ROW_ORDER = (1, 2, 0, 3)  # of the positions of a column: tiles add them up in this order
-SIZE, POSITIONS = 4, 16
-LARGEST_TILES = 4
 
 
-def columns_of(tiles: int) -> int:
-    """Columns of the image that tiles side by side cover."""
-    return 2 * tiles + 2
-
-
-def inputs_microkernel(tiles: int) -> MicroKernel:
-    """Transformed inputs of `tiles` tiles; the same code for layers of any depth."""
+def inputs_microkernel(strip: Strip) -> MicroKernel:
+    """Transformed inputs of a strip; the same code for layers of any depth."""
     return MicroKernel(
-        f"winograd_inputs_{tiles}tiles",
+        f"winograd_inputs_{strip.name}",
         "const int32_t *gathered, int32_t *words, int32_t quads",
-        f"Inputs of {tiles} tiles side by side for Winograd's F(2x2, 3x3), as pairs of halves.",
-        _Inputs(tiles).assembly(),
-        (f"tiny_winograd_inputs(gathered, words, quads, {tiles});",),
+        f"Inputs of {strip.tiles} tiles side by side for Winograd's F(2x2, 3x3), as pairs of "
+        "halves.",
+        _Inputs(strip).assembly(),
+        (f"tiny_winograd_inputs(gathered, words, quads, {strip.tiles}, {strip.overlap});",),
     )
 
 
 class _Inputs:
-    def __init__(self, tiles: int) -> None:
-        self.tiles, self.columns = tiles, columns_of(tiles)
+    def __init__(self, strip: Strip) -> None:
+        self.strip, self.tiles, self.columns = strip, strip.tiles, strip.columns
         free = [f"r{number}" for number in range(2, 13)]
         self.registers = Registers(
             # columns: two neighbours of rows 1, 2, and 0 or 3
@@ -125,10 +120,10 @@ class _Inputs:
             for tile in range(0, self.tiles, 2):
                 at = offset + 4 * self.tiles * SIZE * position + 4 * tile
                 names = ("one", "other")[: self.tiles - tile]
-                lines += [
-                    f"{operation} {name}, in{2 * t + first}, in{2 * t + second}"
-                    for t, name in enumerate(names, tile)
-                ]
+                for name, column in zip(
+                    names, map(self.strip.first, (tile, tile + 1)), strict=False
+                ):
+                    lines += [f"{operation} {name}, in{column + first}, in{column + second}"]
                 store = "strd" if len(names) == 2 else "str"
                 lines += [f"{store} {', '.join(names)}, [words, #{at}]"]
         return lines

@@ -9,10 +9,12 @@ a word, and that is enough.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.planes import add
 from tvm_tiny.schedules.scaling import Scaling
-from tvm_tiny.schedules.winograd_inputs import POSITIONS, SIZE
+from tvm_tiny.schedules.winograd_strips import POSITIONS, SIZE, Strip
 
 CHANNELS = 2
 UNROLLED_PAIRS = 16  # more are a loop of so many
@@ -20,33 +22,69 @@ SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 SPARE = ("x0", "x1", "w0", "w1")  # operands, dead between positions
 
 
-def tiles_microkernel(
-    pairs: int, tiles: int, channels: int, pitch: int, scaling: Scaling, halvings: int
-) -> MicroKernel:
-    """2 x 2 outputs of each tile, rows of outputs `pitch` bytes apart."""
+@dataclass(frozen=True)
+class Outputs:
+    """Where sums go: `channels` of a pixel, rows of pixels `pitch` bytes apart.
+
+    Before they are scaled sums are shifted by `lift`: to the right if it is negative, to the left
+    to meet their bias if it is positive.
+    """
+
+    channels: int
+    pitch: int
+    scaling: Scaling
+    lift: int
+
+    @property
+    def couples(self) -> int:
+        """Two channels each; of an odd number, the last but one is computed twice."""
+        return -(-self.channels // CHANNELS)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Registers that hold what a channel's outputs need, in their order in memory."""
+        names = ("multiplier", "offset", "shift")[: len(self.scaling.columns)]
+        return (*names, "bias") if self.lift > 0 else names
+
+    def assembly(self, total: str) -> list[str]:
+        """A sum to int8."""
+        moved = {
+            -1: f"asr {total}, {total}, #{-self.lift}",
+            1: f"add {total}, bias, {total}, lsl #{self.lift}",
+        }
+        sign = (self.lift > 0) - (self.lift < 0)
+        return [*([moved[sign]] if sign else []), *self.scaling.assembly(total)]
+
+    @property
+    def name(self) -> str:
+        """Part of the names of micro-kernels."""
+        moved = f"_lifted{self.lift}" if self.lift > 0 else "_halved" * -self.lift
+        return f"{self.channels}ch_by{self.pitch}_{self.scaling.name}{moved}"
+
+
+def tiles_microkernel(pairs: int, strip: Strip, outputs: Outputs) -> MicroKernel:
+    """2 x 2 outputs of each tile of a strip from `pairs` pairs of input channels."""
+    o = outputs
     plain = (
-        f"tiny_winograd_tiles(words, stream, y, {tiles}, {pairs}, {channels}, {pitch}, "
-        f"{halvings}, {scaling.shift}, {scaling.plain});",
+        f"tiny_winograd_tiles(words, stream, y, {strip.tiles}, {strip.overlap}, {pairs}, "
+        f"{o.channels}, {o.pitch},",
+        f"    {o.lift}, {o.scaling.shift}, {o.scaling.plain});",
     )
     return MicroKernel(
-        f"winograd_{tiles}tiles_{pairs}pairs_{channels}ch_by{pitch}_{scaling.name}"
-        f"{'_halved' * halvings}",
+        f"winograd_{strip.name}_{pairs}pairs_{o.name}",
         "const int32_t *words, const int32_t *stream, int8_t *y",
-        f"2 x 2 outputs of {tiles} tiles x {channels} channels from {pairs} pairs each.",
-        _Tiles(pairs, tiles, channels, pitch, scaling, halvings).assembly(),
+        f"2 x 2 outputs of {strip.tiles} tiles x {o.channels} channels from {pairs} pairs each.",
+        _Tiles(pairs, strip, outputs).assembly(),
         plain,
     )
 
 
 class _Tiles:
-    def __init__(
-        self, pairs: int, tiles: int, channels: int, pitch: int, scaling: Scaling, halvings: int
-    ) -> None:
-        self.pairs, self.tiles, self.channels, self.pitch = pairs, tiles, channels, pitch
-        self.scaling, self.halvings = scaling, halvings
-        self.sums = [_sum(t, c) for c in range(CHANNELS) for t in range(tiles)]
+    def __init__(self, pairs: int, strip: Strip, outputs: Outputs) -> None:
+        self.pairs, self.strip, self.tiles, self.out = pairs, strip, strip.tiles, outputs
+        self.sums = [_sum(t, c) for c in range(CHANNELS) for t in range(self.tiles)]
         self.frame = _Frame(len(self.sums))
-        outputs = [f"column{j}_{t}" for j in range(SIZE) for t in range(2)]
+        waiting = [f"column{j}_{t}" for j in range(SIZE) for t in range(2)]
         self.registers = Registers(
             words="r0",
             stream="r1",
@@ -61,7 +99,8 @@ class _Tiles:
             offset="r3",
             shift="r12",
             spare="lr",
-            **dict(zip(outputs, SUM_REGISTERS, strict=True)),
+            bias="lr",  # beside forms that need no spare register
+            **dict(zip(waiting, SUM_REGISTERS, strict=True)),
         )
 
     def assembly(self) -> tuple[str, ...]:
@@ -71,7 +110,7 @@ class _Tiles:
             f"sub sp, #{frame.size}",
             f"strd r0, r2, [sp, #{frame.words}]",
             "mov r3, stream",
-            *add("r3", stream_bytes * self.channels // CHANNELS),
+            *add("r3", stream_bytes * self.out.couples),
             f"str r3, [sp, #{frame.stream_end}]",
             "0:",
             f"add x0, sp, #{frame.columns}",
@@ -90,7 +129,7 @@ class _Tiles:
         return self.registers.wrap(body)
 
     def _stream_bytes(self) -> int:
-        words = SIZE * (1 + SIZE * self.pairs) + len(self.scaling.columns)
+        words = SIZE * (1 + SIZE * self.pairs) + len(self.out.parameters)
         return 4 * CHANNELS * words
 
     # a column
@@ -178,16 +217,23 @@ class _Tiles:
     # outputs
 
     def _outputs(self) -> list[str]:
-        parameters = ["multiplier", "offset", "shift"][: len(self.scaling.columns)]
         lines = []
         for channel in range(CHANNELS):
             lines += [f"ldr y, [sp, #{self.frame.y}]"]
-            lines += [f"ldmia stream!, {{{', '.join(parameters)}}}"]
+            lines += [f"ldmia stream!, {{{', '.join(self.out.parameters)}}}"]
             for row in range(2):
                 for tile in range(0, self.tiles, 2):
                     lines += self._outputs_of(channel, row, tile)
-                lines += add("y", self.pitch) if row == 0 else []
-        return [*lines, *add("y", CHANNELS - self.pitch), f"str y, [sp, #{self.frame.y}]"]
+                lines += add("y", self.out.pitch) if row == 0 else []
+        lines += [*add("y", CHANNELS - self.out.pitch), *self._step_back()]
+        return [*lines, f"str y, [sp, #{self.frame.y}]"]
+
+    def _step_back(self) -> list[str]:
+        """Of an odd number of channels, the last two begin with one that was there before."""
+        if self.out.channels % CHANNELS == 0:
+            return []
+        last = [f"ldr x0, [sp, #{self.frame.stream_end}]", *add("x0", -self._stream_bytes())]
+        return [*last, "cmp stream, x0", "it eq", "subeq y, #1"]
 
     def _outputs_of(self, channel: int, row: int, tile: int) -> list[str]:
         """Two outputs of each of two tiles, or of the last."""
@@ -207,9 +253,8 @@ class _Tiles:
                 f"add {right}, {right}, {last}",
             ]
             for side, total in enumerate((left, right)):
-                at = (2 * (tile + t) + side) * self.channels + channel
-                lines += [f"asr {total}, {total}, #{self.halvings}"] if self.halvings else []
-                lines += [*self.scaling.assembly(total), f"strb {total}, [y, #{at}]"]
+                at = (self.strip.first(tile + t) + side) * self.out.channels + channel
+                lines += [*self.out.assembly(total), f"strb {total}, [y, #{at}]"]
         return lines
 
 

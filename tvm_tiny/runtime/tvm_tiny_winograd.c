@@ -5,6 +5,14 @@
 
 #if !TINY_HAS_DSP
 
+/* Four channels from c on, or the last four; all of them where there are less. */
+static uint32_t load_quad(const int8_t *pixel, int32_t c, int32_t channels) {
+  if (channels < 4) {
+    return (uint8_t)pixel[0] | (uint32_t)(uint8_t)pixel[1] << 8 | (uint32_t)(uint8_t)pixel[2] << 16;
+  }
+  return tiny_load_word(pixel + (c < channels - 4 ? c : channels - 4));
+}
+
 void tiny_winograd_gather(const int8_t *image, int32_t row, int32_t column, int32_t *gathered,
                           int32_t height, int32_t width, int32_t channels, int32_t columns,
                           int32_t zero_point) {
@@ -15,7 +23,7 @@ void tiny_winograd_gather(const int8_t *image, int32_t row, int32_t column, int3
       const int8_t *pixel = is_inside ? image + (y * width + x) * channels : image;
       int32_t *to = gathered++;
       for (int32_t c = 0; c < channels; c += 4) {
-        *to = (int32_t)(is_inside ? tiny_load_word(pixel + c) : fill);
+        *to = (int32_t)(is_inside ? load_quad(pixel, c, channels) : fill);
         to += TINY_WINOGRAD_SIZE * columns;
       }
     }
@@ -62,7 +70,13 @@ static void transform(const int32_t *halves, int32_t columns, int32_t *to, int32
   }
 }
 
-void tiny_winograd_inputs(const int32_t *gathered, int32_t *words, int32_t quads, int32_t tiles) {
+/* Where a tile begins; the last one may reach over the one before by a column. */
+static int32_t tile_column(int32_t tile, int32_t tiles, int32_t overlap) {
+  return tile == tiles - 1 ? 2 * tile - overlap : 2 * tile;
+}
+
+void tiny_winograd_inputs(const int32_t *gathered, int32_t *words, int32_t quads, int32_t tiles,
+                          int32_t overlap) {
   enum { LARGEST_TILES = 4, LARGEST = TINY_WINOGRAD_SIZE * (2 * LARGEST_TILES + 2) };
   const int32_t columns = 2 * tiles + 2;
   for (int32_t quad = 0; quad < quads; ++quad) {
@@ -73,8 +87,9 @@ void tiny_winograd_inputs(const int32_t *gathered, int32_t *words, int32_t quads
       odd[k] = tiny_odd_bytes((uint32_t)gathered[k]);
     }
     for (int32_t tile = 0; tile < tiles; ++tile) {
-      transform(even + 2 * tile, columns, words + tile, tiles);
-      transform(odd + 2 * tile, columns, words + TINY_WINOGRAD_POSITIONS * tiles + tile, tiles);
+      const int32_t first = tile_column(tile, tiles, overlap);
+      transform(even + first, columns, words + tile, tiles);
+      transform(odd + first, columns, words + TINY_WINOGRAD_POSITIONS * tiles + tile, tiles);
     }
     gathered += TINY_WINOGRAD_SIZE * columns;
     words += 2 * TINY_WINOGRAD_POSITIONS * tiles;
@@ -108,25 +123,32 @@ static void tile_sums(const int32_t *words, const int32_t *stream, int32_t tiles
   sums[3] = plus(minus(lower[1], lower[2]), lower[3]);
 }
 
+static int32_t lifted(int32_t sum, int32_t lift, int32_t bias) {
+  return lift > 0 ? plus((int32_t)((uint32_t)sum << lift), bias) : sum >> -lift;
+}
+
 void tiny_winograd_tiles(const int32_t *words, const int32_t *stream, int8_t *y, int32_t tiles,
-                         int32_t pairs, int32_t channels, int32_t pitch, int32_t halvings,
-                         int32_t shift, tiny_scaling *scale) {
-  const int32_t columns = shift > 0 ? 2 : 3;
+                         int32_t overlap, int32_t pairs, int32_t channels, int32_t pitch,
+                         int32_t lift, int32_t shift, tiny_scaling *scale) {
+  const int32_t columns = (shift > 0 ? 2 : 3) + (lift > 0);
   const int32_t length = 2 * TINY_WINOGRAD_SIZE * (1 + TINY_WINOGRAD_SIZE * pairs);
-  for (int32_t c = 0; c < channels; ++c) {
-    const int32_t *scaling = stream + length + c % 2 * columns;
-    const int32_t own = shift > 0 ? shift : scaling[2];
-    for (int32_t tile = 0; tile < tiles; ++tile) {
-      int32_t sums[4];
-      tile_sums(words + tile, stream + c % 2, tiles, pairs, sums);
-      for (int32_t k = 0; k < 4; ++k) {
-        const int32_t value = scale(sums[k] >> halvings, scaling[0], scaling[1], own);
-        y[k / 2 * pitch + (2 * tile + k % 2) * channels + c] = (int8_t)tiny_saturate_int8(value);
+  for (int32_t first = 0; first < channels; first += 2) {
+    for (int32_t k = 0; k < 2; ++k) {
+      const int32_t c = (first < channels - 2 ? first : channels - 2) + k;
+      const int32_t *scaling = stream + length + k * columns;
+      const int32_t own = shift > 0 ? shift : scaling[2];
+      for (int32_t tile = 0; tile < tiles; ++tile) {
+        const int32_t x = tile_column(tile, tiles, overlap);
+        int32_t sums[4];
+        tile_sums(words + tile, stream + k, tiles, pairs, sums);
+        for (int32_t i = 0; i < 4; ++i) {
+          const int32_t sum = lifted(sums[i], lift, scaling[columns - 1]);
+          const int32_t value = scale(sum, scaling[0], scaling[1], own);
+          y[i / 2 * pitch + (x + i % 2) * channels + c] = (int8_t)tiny_saturate_int8(value);
+        }
       }
     }
-    if (c % 2 == 1) {
-      stream += length + 2 * columns;
-    }
+    stream += length + 2 * columns;
   }
 }
 
