@@ -278,7 +278,8 @@ QCONV2D = define(
         macs,
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
-            Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.kernel)),
+            Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.square_kernel)),
+            Variant("winograd_lines", frozenset({"dsp"}), bounded(winograd_conv.line_kernel)),
             Variant("pairs", frozenset({"dsp"}), pair_kernel),
             Variant("packed", frozenset({"dsp"}), packed_kernel),
         ),

@@ -1,7 +1,7 @@
 """Tiles for Winograd's transforms out of NHWC images, four channels in each word.
 
-Four rows of neighbouring pixels become (channels / 4, 4, columns) words: what the transform of four
-channels reads then lies side by side. Pixels outside of the image are the zero point.
+A few rows of neighbouring pixels become (channels / 4, rows, columns) words: what the transform of
+four channels reads then lies side by side. Pixels outside of the image are the zero point.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.planes import add
 
 QUAD = 4  # channels of a word
-ROWS = 4
 UNROLLED_QUADS = 16  # more are a loop of four
 LOADED = ("r4", "r5", "r6", "r7")
 
 
 @dataclass(frozen=True)
 class Image:
-    """What is gathered from, and how many columns at a time; there are three channels or more."""
+    """What is gathered from, and how much at a time; there are three channels or more."""
 
     height: int
     width: int
     channels: int
+    rows: int
     columns: int
     zero_point: int
 
@@ -44,18 +44,18 @@ def channel_order(channels: int) -> Array:
 
 
 def gather_microkernel(image: Image) -> MicroKernel:
-    """Gather four rows from (row, column) on."""
+    """Gather rows from (row, column) on."""
     i = image
     size = f"{i.height}x{i.width}x{i.channels}"
     return MicroKernel(
-        f"winograd_gather_{i.columns}of{size}_fill{i.zero_point & 0xFF}",
+        f"winograd_gather_{i.rows}x{i.columns}of{size}_fill{i.zero_point & 0xFF}",
         "const int8_t *image, int32_t row, int32_t column, int32_t *gathered",
-        f"Four rows x {i.columns} columns of {size}, by four channels; {i.zero_point} outside.",
+        f"{i.rows} rows x {i.columns} columns of {size}, by four channels; {i.zero_point} outside.",
         _Gather(image).assembly(),
         (
             f"tiny_winograd_gather(image, row, column, gathered, {i.height}, {i.width}, "
             f"{i.channels},",
-            f"    {i.columns}, {i.zero_point});",
+            f"    {i.rows}, {i.columns}, {i.zero_point});",
         ),
     )
 
@@ -79,7 +79,7 @@ class _Gather:
     def __init__(self, image: Image) -> None:
         self.image = image
         self.quads = first_channels(image.channels)
-        self.step = 4 * ROWS * image.columns
+        self.step = 4 * image.rows * image.columns
 
     def assembly(self) -> tuple[str, ...]:
         i = self.image
@@ -91,7 +91,7 @@ class _Gather:
             "mla x, row, limit, column",
             f"movw limit, #{i.channels}",
             "mla pixel, x, limit, pixel",
-            f"add last, row, #{ROWS}",
+            f"add last, row, #{i.rows}",
             "0:",
             # columns below the limit are inside: none of a row outside
             f"movw limit, #{i.width}",

@@ -1,12 +1,41 @@
-"""Rows of Winograd's tiles: how the 2 x 2 outputs of tiles cover the width of an image."""
+"""Winograd's tiles, and how rows of them cover the width of an image."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-SIZE, POSITIONS = 4, 16  # of a tile's inputs: along an axis, in all
+SIZE = 4  # of a tile's inputs along an axis: two outputs and the kernel's reach
 LARGEST_TILES = 4  # their sums and two channels are all registers
 CODE_OF_REST = 1.06  # as much must be saved for strips of a second length to be worth their code
+
+
+@dataclass(frozen=True)
+class Transform:
+    """F(2x2, 3x3), or F(2, 3) of each row of a kernel: `taps` rows whose products are summed."""
+
+    name: str
+    rows: int  # of inputs
+    columns: int  # of positions, four each
+    taps: int
+    heights: int  # rows of outputs
+
+    @property
+    def weight_bits(self) -> int:
+        """By which sums are larger: one for each axis."""
+        return self.heights
+
+    @property
+    def words(self) -> int:
+        """Of transformed inputs of four channels of a tile."""
+        return 2 * SIZE * self.columns * self.taps
+
+
+SQUARE = Transform("square", SIZE, SIZE, 1, 2)
+
+
+def lines(height: int) -> Transform:
+    """F(2, 3) for kernels of `height` rows."""
+    return Transform("lines", height, 1, height, 1)
 
 
 @dataclass(frozen=True)

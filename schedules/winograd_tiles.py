@@ -1,10 +1,10 @@
-"""Products and outputs of Winograd's F(2x2, 3x3): up to four tiles x two output channels.
+"""Products and outputs of Winograd's tiles: up to four of them x two output channels.
 
 A column of four positions is summed in the order 1, 2, 0, 3 of its rows. The sums m1 and m2 become
 m1 + m2, on which the products of row 0 are added, and m1 - m2, on which those of row 3 are: the two
-outputs of a column take no addition of their own. What is left, the same along the other axis,
-waits on the stack until all four columns are there. Sums wrap around freely on the way: outputs fit
-a word, and that is enough.
+outputs of a column take no addition of their own. They wait on the stack: for the same along the
+other axis of F(2x2, 3x3), until all four columns are there. F(2, 3) has one column, whose positions
+are those of a row. Sums wrap around freely on the way: outputs fit a word, and that is enough.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.planes import add
 from tvm_tiny.schedules.scaling import Scaling
-from tvm_tiny.schedules.winograd_strips import POSITIONS, SIZE, Strip
+from tvm_tiny.schedules.winograd_strips import SIZE, Strip, Transform
 
 CHANNELS = 2
 UNROLLED_PAIRS = 16  # more are a loop of so many
@@ -62,28 +62,32 @@ class Outputs:
         return f"{self.channels}ch_by{self.pitch}_{self.scaling.name}{moved}"
 
 
-def tiles_microkernel(pairs: int, strip: Strip, outputs: Outputs) -> MicroKernel:
-    """2 x 2 outputs of each tile of a strip from `pairs` pairs of input channels."""
+def tiles_microkernel(
+    transform: Transform, pairs: int, strip: Strip, outputs: Outputs
+) -> MicroKernel:
+    """Outputs of a strip from `pairs` pairs of input channels, of all taps of lines."""
     o = outputs
     plain = (
-        f"tiny_winograd_tiles(words, stream, y, {strip.tiles}, {strip.overlap}, {pairs}, "
-        f"{o.channels}, {o.pitch},",
-        f"    {o.lift}, {o.scaling.shift}, {o.scaling.plain});",
+        f"tiny_winograd_tiles(words, stream, y, {strip.tiles}, {strip.overlap}, "
+        f"{transform.columns}, {pairs}, {o.channels},",
+        f"    {o.pitch}, {o.lift}, {o.scaling.shift}, {o.scaling.plain});",
     )
+    size = f"{transform.heights} x 2 outputs of {strip.tiles} tiles x {o.channels} channels"
     return MicroKernel(
-        f"winograd_{strip.name}_{pairs}pairs_{o.name}",
+        f"winograd_{transform.name}_{strip.name}_{pairs}pairs_{o.name}",
         "const int32_t *words, const int32_t *stream, int8_t *y",
-        f"2 x 2 outputs of {strip.tiles} tiles x {o.channels} channels from {pairs} pairs each.",
-        _Tiles(pairs, strip, outputs).assembly(),
+        f"{size} from {pairs} pairs each.",
+        _Tiles(transform, pairs, strip, outputs).assembly(),
         plain,
     )
 
 
 class _Tiles:
-    def __init__(self, pairs: int, strip: Strip, outputs: Outputs) -> None:
-        self.pairs, self.strip, self.tiles, self.out = pairs, strip, strip.tiles, outputs
+    def __init__(self, transform: Transform, pairs: int, strip: Strip, outputs: Outputs) -> None:
+        self.transform, self.pairs, self.strip, self.out = transform, pairs, strip, outputs
+        self.tiles = strip.tiles
         self.sums = [_sum(t, c) for c in range(CHANNELS) for t in range(self.tiles)]
-        self.frame = _Frame(len(self.sums))
+        self.frame = _Frame(len(self.sums), transform.columns)
         waiting = [f"column{j}_{t}" for j in range(SIZE) for t in range(2)]
         self.registers = Registers(
             words="r0",
@@ -105,6 +109,7 @@ class _Tiles:
 
     def assembly(self) -> tuple[str, ...]:
         frame, stream_bytes = self.frame, self._stream_bytes()
+        is_square = self.transform.columns > 1
         body = [
             "push {r4-r11, lr}",
             f"sub sp, #{frame.size}",
@@ -117,7 +122,7 @@ class _Tiles:
             f"str x0, [sp, #{frame.column}]",
             "1:",
             *self._column(),
-            "bne 1b",
+            *([f"add x1, sp, #{frame.size}", "cmp x0, x1", "bne 1b"] if is_square else []),
             *self._outputs(),
             f"ldr x0, [sp, #{frame.stream_end}]",
             f"ldr words, [sp, #{frame.words}]",
@@ -129,7 +134,7 @@ class _Tiles:
         return self.registers.wrap(body)
 
     def _stream_bytes(self) -> int:
-        words = SIZE * (1 + SIZE * self.pairs) + len(self.out.parameters)
+        words = self.transform.columns * (1 + SIZE * self.pairs) + len(self.out.parameters)
         return 4 * CHANNELS * words
 
     # a column
@@ -150,13 +155,11 @@ class _Tiles:
             f"ldr x0, [sp, #{frame.column}]",
             f"stmia x0!, {sums}",
             f"str x0, [sp, #{frame.column}]",
-            f"add x1, sp, #{frame.size}",
-            "cmp x0, x1",
         ]
 
     def _position(self, start: str) -> list[str]:
         """Products of all pairs; sums start as the stream says, at zero, or where they are."""
-        step = POSITIONS * self.tiles * 4
+        step = 4 * SIZE * self.transform.columns * self.tiles
         straight = self.pairs if self.pairs <= UNROLLED_PAIRS else self.pairs % UNROLLED_PAIRS
         lines = self._start(start, is_apart=straight == 0)
         for pair in range(straight):
@@ -221,11 +224,12 @@ class _Tiles:
         for channel in range(CHANNELS):
             lines += [f"ldr y, [sp, #{self.frame.y}]"]
             lines += [f"ldmia stream!, {{{', '.join(self.out.parameters)}}}"]
-            for row in range(2):
+            for row in range(self.transform.heights):
+                lines += add("y", self.out.pitch) if row else []
                 for tile in range(0, self.tiles, 2):
                     lines += self._outputs_of(channel, row, tile)
-                lines += add("y", self.out.pitch) if row == 0 else []
-        lines += [*add("y", CHANNELS - self.out.pitch), *self._step_back()]
+        below = (self.transform.heights - 1) * self.out.pitch
+        lines += [*add("y", CHANNELS - below), *self._step_back()]
         return [*lines, f"str y, [sp, #{self.frame.y}]"]
 
     def _step_back(self) -> list[str]:
@@ -238,20 +242,23 @@ class _Tiles:
     def _outputs_of(self, channel: int, row: int, tile: int) -> list[str]:
         """Two outputs of each of two tiles, or of the last."""
         count = min(2, self.tiles - tile)
+        is_square = self.transform.columns > 1
         lines = []
-        for j in range(SIZE):
-            word = (2 * j + row) * len(self.sums) + channel * self.tiles + tile
+        for j in range(SIZE if is_square else 2):
+            place = 2 * j + row if is_square else j
+            word = place * len(self.sums) + channel * self.tiles + tile
             names = ", ".join(f"column{j}_{t}" for t in range(count))
             load = "ldrd" if count == 2 else "ldr"
             lines += [f"{load} {names}, [sp, #{self.frame.columns + 4 * word}]"]
         for t in range(count):
             left, right, middle, last = (f"column{j}_{t}" for j in range(SIZE))
-            lines += [
-                f"add {left}, {left}, {right}",
-                f"sub {right}, {right}, {middle}",
-                f"add {left}, {left}, {middle}",
-                f"add {right}, {right}, {last}",
-            ]
+            if is_square:
+                lines += [
+                    f"add {left}, {left}, {right}",
+                    f"sub {right}, {right}, {middle}",
+                    f"add {left}, {left}, {middle}",
+                    f"add {right}, {right}, {last}",
+                ]
             for side, total in enumerate((left, right)):
                 at = (self.strip.first(tile + t) + side) * self.out.channels + channel
                 lines += [*self.out.assembly(total), f"strb {total}, [y, #{at}]"]
@@ -265,11 +272,11 @@ def _sum(tile: int, channel: int) -> str:
 class _Frame:
     """Offsets on the stack. What waits for its column's second half lies at the top."""
 
-    def __init__(self, sums: int) -> None:
+    def __init__(self, sums: int, columns: int) -> None:
         self.column = 4 * sums  # where the next sums of a column go
         self.end = self.column + 4  # of a loop over pairs
         self.words = self.end + 4
         self.y = self.words + 4
         self.stream_end = self.y + 4
         self.columns = self.stream_end + 4
-        self.size = self.columns + 2 * SIZE * 4 * sums
+        self.size = self.columns + 2 * columns * 4 * sums
