@@ -90,8 +90,8 @@ def work_of(call: ir.Call | Call) -> Work:
     pixel), and a tile reads all weights once: `weights_by_4` are those reads. `windows` are
     elements of all windows, vectors are 16 of them and octets 8 channels. `odd_` stands for what
     happens where pixels are no whole words, `wide_` where windows are wider than a pixel, `border_`
-    in tiles that reach over the border, `square_` and `line_` in Winograd's tiles of 2 x 2 and 1 x 2
-    outputs.
+    in tiles that reach over the border, `square_` and `line_` in Winograd's tiles of 2 x 2 and of
+    1 x 2 outputs.
     """
     call = call_of(call)
     attrs, arguments, read = call.attributes, call.arguments, call.inputs
