@@ -93,7 +93,7 @@ def work_of(call: ir.Call | Call) -> Work:
     in tiles that reach over the border, `square_` and `line_` in Winograd's tiles of 2 x 2 and of
     1 x 2 outputs.
     """
-    call = call_of(call)
+    call = call_of(call).seen_by_kernels
     attrs, arguments, read = call.attributes, call.arguments, call.inputs
     output, macs = call.output, call.macs
     inputs = sum(spec.elements for spec in read)

@@ -8,7 +8,7 @@ channels, every weight all pixels of the tile, and requantisation follows at onc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import tirx
@@ -22,6 +22,7 @@ from tvm_tiny.schedules import (
     winograd_conv,
 )
 from tvm_tiny.schedules.dialect import (
+    Argument,
     Array,
     Attributes,
     Kernel,
@@ -78,6 +79,25 @@ def meaning(
 def macs(attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> int:
     """Output elements x taps, borders included."""
     return infer(attrs, data, weight).elements * int(np.prod(weight.shape[1:]))
+
+
+def turned(
+    attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> tuple[QConv2DAttributes, list[Argument]]:
+    """Columns as rows, along which tiles lie, if input, windows and output are a pixel wide."""
+    top, left, bottom, right = attrs.padding
+    is_column = data.shape[2] == weight.shape[2] == 1 < data.shape[1]
+    if not is_column or left or right:
+        return attrs, [data, weight, *rest]
+    batch, height, width, depth = data.shape
+    as_row = replace(
+        attrs,
+        strides=attrs.strides[::-1],
+        padding=(left, top, right, bottom),
+        dilation=attrs.dilation[::-1],
+    )
+    row = TensorSpec((batch, width, height, depth), data.dtype)
+    return as_row, [row, weight.swapaxes(1, 2), *rest]
 
 
 def kernel(
@@ -284,5 +304,6 @@ QCONV2D = define(
             Variant("packed", frozenset({"dsp"}), packed_kernel),
         ),
         reaches,
+        turned,
     )
 )

@@ -214,7 +214,8 @@ class _Strip:
     def __init__(self, geometry: Geometry, strip: Strip, outputs: Outputs) -> None:
         self.geometry, self.width = geometry, strip.width
         transform, zero_point = geometry.transform, geometry.attrs.input_zero_point
-        image = Image(*geometry.data.shape[1:], transform.rows, strip.columns, zero_point)
+        _, height, width, depth = geometry.data.shape
+        image = Image(height, width, depth, transform.rows, strip.columns, zero_point)
         # gathered inputs end where the transformed ones do, in one memory
         self.gathered = geometry.words_of(strip) - geometry.lines * strip.columns
         self.microkernels = (

@@ -32,7 +32,7 @@ from tvm_tiny.targets.target import resolve
 INPUT = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]])  # B^T
 OUTPUT = np.array([[1, 1, 1, 0], [0, 1, -1, 1]])  # A^T
 WEIGHT_ENDS = (-128, 127)
-SEEDS = range(48)
+SEEDS = range(36)
 VARIANTS = ("winograd", "winograd_lines")
 FRACTION_BITS = 7
 
@@ -112,10 +112,11 @@ SUITE = Suite(
         "more pairs than are unrolled": lambda: call(full(3, depth=68)),
         "largest weights that are lifted": lambda: call(full(127), fraction_bits=FRACTION_BITS),
         "least weights that are lifted": lambda: call(full(-128), fraction_bits=FRACTION_BITS),
+        "a column": lambda: call(random_weights((9, 3, 1, 8)), (2, 11, 1), padding=(2, 0, 1, 0)),
         "many channels": lambda: call(random_weights((601, 3, 3, 3)), (1, 2, 9)),
         **{
             f"{width} columns": partial(call, random_weights((3, 3, 3, 9)), (1, 3, width))
-            for width in range(2, 20)
+            for width in (2, 3, 5, 7, 8, 9, 10, 13, 14)
         },
     },
 )
