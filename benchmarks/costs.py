@@ -46,10 +46,11 @@ APART = "qdepthwise_conv2d"  # each of its windows has a micro-kernel and few un
 UNITS_APART = ("inputs", "outputs", "channels", "rows", "macs", "inner_macs", "odd_windows")
 # What some variants are made of: Helium's depthwise layers, and Winograd's convolutions.
 OCTETS = ("inputs", "rows", "octets", "row_octets", "tile_octets")
-SQUARES = (
-    *("calls", "group_inputs", "square_inputs", "group_outputs", "square_outputs"),
-    "square_products",
-)
+TILES = ("strip_inputs", "inputs", "strip_outputs", "outputs", "products")
+MADE_OF = {
+    variant: ("calls", *(f"{kind}_{unit}" for unit in TILES))
+    for variant, kind in {"winograd": "square", "winograd_lines": "line"}.items()
+}
 LAYERS = {
     "qconv2d": (
         *("conv1x1 3x3x64->32", "conv1x1 5x5x128->64", "conv1x1 6x6x32->80", "conv1x1 7x7x24->136"),
@@ -76,6 +77,8 @@ LAYERS = {
         *("conv3x3 13x13x12->20", "conv3x3 20x20x16->16", "conv3x3 6x6x64->64"),
         *("conv3x3 10x10x32->16", "conv3x3 18x18x8->8"),
         *("conv3x3 6x6x24->40", "conv3x3 20x20x1->8", "conv3x3s2 14x14x24->32"),
+        *("conv3x3 5x5x64->48", "conv3x3 14x14x20->15", "conv3x3 7x7x32->33"),
+        *("conv1x3 1x64x16->32", "conv1x3 1x40x64->48", "conv1x3 1x100x3->17", "conv5x3 8x9x8->10"),
         *("conv1x1 40x40x4->8", "conv5x5s2 14x14x6->10", "conv10x4s2 30x12x1->16"),
     ),
     "qdepthwise_conv2d": (
@@ -143,8 +146,8 @@ def row_of(rows: Sequence[Measured], firmware: Firmware, cycles: dict[str, float
         part = [works[i] for i in chosen], [counts[i] for i in chosen]
         units = OCTETS if variant == "helium" else UNITS_APART
         windows[window] = fit(*part, units)
-    direct = [unit for unit in works[0].units if unit not in SQUARES[1:]]
-    units = SQUARES if variant == "winograd" else direct
+    tiled = {unit for units in MADE_OF.values() for unit in units} - {"calls"}
+    units = MADE_OF.get(variant, [unit for unit in works[0].units if unit not in tiled])
     return Row(fit(works, counts, units), windows, cycles, loops_bytes(rows, firmware))
 
 

@@ -68,7 +68,7 @@ def _predicted(operator: str, variant: str, work: Work, behind: Sequence[Candida
 
 def candidates(call: ir.Call | Call, features: Collection[str] = ()) -> list[Candidate]:
     """What a core with `features` may take for a call; the last resort can do all calls."""
-    call = call_of(call)
+    call = call_of(call).seen_by_kernels
     operator, attrs, arguments = call.operator, call.attributes, call.arguments
     makers: dict[str, Callable[..., Kernel | None]] = {
         v.name: v.kernel for v in operator.variants if v.features.issubset(features)

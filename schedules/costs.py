@@ -18,6 +18,7 @@ import numpy as np
 import tvm_ffi
 from tvm import ir, tirx
 
+from tvm_tiny.schedules import winograd_strips
 from tvm_tiny.schedules.dialect import (
     Argument,
     Attributes,
@@ -89,9 +90,10 @@ def work_of(call: ir.Call | Call) -> Work:
     pixel), and a tile reads all weights once: `weights_by_4` are those reads. `windows` are
     elements of all windows, vectors are 16 of them and octets 8 channels. `odd_` stands for what
     happens where pixels are no whole words, `wide_` where windows are wider than a pixel, `border_`
-    in tiles that reach over the border, `square_` in tiles of 2 x 2 outputs.
+    in tiles that reach over the border, `square_` and `line_` in Winograd's tiles of 2 x 2 and of
+    1 x 2 outputs.
     """
-    call = call_of(call)
+    call = call_of(call).seen_by_kernels
     attrs, arguments, read = call.attributes, call.arguments, call.inputs
     output, macs = call.output, call.macs
     inputs = sum(spec.elements for spec in read)
@@ -130,25 +132,27 @@ def work_of(call: ir.Call | Call) -> Work:
         "octets": -(-channels // 8),
         "row_octets": rows * -(-channels // 8),
         "tile_octets": fours * -(-channels // 8),
-        **_squares(output, depth),
+        **_winograd(output, depth, sliding.rows),
     }
     return Work(sliding.kind, units)
 
 
-def _squares(output: TensorSpec, depth: int) -> dict[str, float]:
-    """Units of tiles of 2 x 2 outputs, of which groups of up to four lie side by side."""
-    rows, columns, channels = (1, 1, 1, *output.shape)[-3:]
-    side = [-(-columns // (2 * tiles)) for tiles in range(1, 5)]
-    products = [1 + -(-tiles // 2) + 2 * tiles for tiles in range(1, 5)]  # of a pair of channels
-    tiles = min(range(4), key=lambda index: side[index] * products[index])
-    groups = -(-rows // 2) * side[tiles]
-    return {
-        "group_inputs": groups * depth,
-        "square_inputs": groups * (tiles + 1) * depth,
-        "group_outputs": groups * channels,
-        "square_outputs": groups * (tiles + 1) * channels,
-        "square_products": groups * products[tiles] * channels * depth,
-    }
+def _winograd(output: TensorSpec, depth: int, taps: int) -> dict[str, float]:
+    """Units of Winograd's tiles of 2 x 2 outputs, and of 1 x 2 from windows of `taps` rows."""
+    rows, width, channels = (1, 1, 1, *output.shape)[-3:]
+    depth, channels = -(-depth // 4) * 4, -(-channels // 2) * 2
+    strips = winograd_strips.row_of(width).strips
+    tiles, products = sum(s.tiles for s in strips), sum(s.products for s in strips)
+    units: dict[str, float] = {}
+    for kind, count, inputs in (("square", -(-rows // 2), depth), ("line", rows, depth * taps)):
+        units |= {
+            f"{kind}_strip_inputs": count * len(strips) * inputs,
+            f"{kind}_inputs": count * (tiles + len(strips)) * inputs,
+            f"{kind}_strip_outputs": count * len(strips) * channels,
+            f"{kind}_outputs": count * (tiles + len(strips)) * channels,
+            f"{kind}_products": count * products * channels * inputs,
+        }
+    return units
 
 
 @dataclass(frozen=True)
@@ -158,6 +162,7 @@ class _Sliding:
     kind: str = ""  # such as 3x3s2
     inner_taps: float = 1.0
     border_tiles: float = 0.0
+    rows: int = 1  # of a window
 
     @staticmethod
     def of(
@@ -177,7 +182,7 @@ class _Sliding:
             whole = inside.all(axis=1)
             tiles *= np.mean([whole[i : i + tile].all() for i in range(0, len(whole), tile)])
         kind = f"{taps[0]}x{taps[1]}" + (f"s{attrs.strides[1]}" if attrs.strides[1] > 1 else "")
-        return _Sliding(kind, float(inner), float(1 - tiles))
+        return _Sliding(kind, float(inner), float(1 - tiles), taps[0])
 
 
 def instructions(row: Row, work: Work) -> int:

@@ -139,6 +139,8 @@ class Operator:
     `kernel(attrs, *arguments)` the portable code, `macs(attrs, *arguments)` the
     multiply-accumulates. `variants` stand in the order in which they should be tried.
     `reaches(attrs, *arguments)` says what parts of an image need; None where only whole ones work.
+    `turned(attrs, *arguments)` is the same call on other shapes of the same memory, where kernels
+    are faster on those: all of them, and costs, see it instead.
     """
 
     name: str
@@ -149,6 +151,7 @@ class Operator:
     macs: Callable[..., int] = lambda attrs, *arguments: 0
     variants: tuple[Variant, ...] = ()
     reaches: Callable[..., Reaches | None] = lambda attrs, *arguments: None
+    turned: Callable[..., tuple[Attributes, list[Argument]]] = lambda attrs, *rest: (attrs, [*rest])
 
     def __call__(self, attrs: Attributes, *arguments: ir.Expr) -> ir.Call:
         """A Relax call of this operator."""
@@ -185,6 +188,12 @@ class Call:
     def reaches(self) -> Reaches | None:
         """What parts of the output read of each run-time tensor."""
         return self.operator.reaches(self.attributes, *self.arguments)
+
+    @property
+    def seen_by_kernels(self) -> Call:
+        """The same, turned as kernels want it."""
+        attributes, arguments = self.operator.turned(self.attributes, *self.arguments)
+        return Call(self.operator, attributes, tuple(arguments))
 
 
 def define(operator: Operator) -> Operator:
@@ -240,7 +249,8 @@ def spec_of(expr: ir.Expr) -> TensorSpec:
 
 def lower(call: ir.Call, features: Collection[str] = ()) -> Kernel:
     """The first variant that can do a call on a core with `features`, in the operator's order."""
-    operator, attrs, arguments = OPERATORS[call.op.name], attributes_of(call), arguments_of(call)
+    seen = call_of(call).seen_by_kernels
+    operator, attrs, arguments = seen.operator, seen.attributes, seen.arguments
     for variant in operator.variants:
         if variant.features.issubset(features):
             kernel = variant.kernel(attrs, *arguments)

@@ -113,11 +113,10 @@ def in_rows(output: TensorSpec, count: int) -> Array:
     return (rows[:, None, None] + columns).reshape(-1, columns.shape[1])
 
 
-def in_rectangles(output: TensorSpec, size: tuple[int, int]) -> Array:
-    """Tiles of rows x columns of each image of an NHWC output; the last of an axis move back."""
+def in_rectangles(output: TensorSpec, count: int, columns: Array) -> Array:
+    """Tiles of `count` rows x `columns` (strips, n) of an NHWC output; the last rows move back."""
     batch, height, width, _ = output.shape
-    rows = tile_of(height, size[0], moves_back=True)
-    columns = tile_of(width, size[1], moves_back=True)
+    rows = tile_of(height, count, moves_back=True)
     of_image = rows[:, None, :, None] * width + columns[:, None, :]
     images = np.arange(batch)[:, None, None] * (height * width)
     return (images + of_image.reshape(len(rows) * len(columns), -1)).reshape(

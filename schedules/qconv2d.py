@@ -8,7 +8,7 @@ channels, every weight all pixels of the tile, and requantisation follows at onc
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tvm import tirx
@@ -24,6 +24,7 @@ from tvm_tiny.schedules import (
     winograd_conv,
 )
 from tvm_tiny.schedules.dialect import (
+    Argument,
     Array,
     Attributes,
     Kernel,
@@ -81,6 +82,25 @@ def meaning(
 def macs(attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> int:
     """Output elements x taps, borders included."""
     return infer(attrs, data, weight).elements * int(np.prod(weight.shape[1:]))
+
+
+def turned(
+    attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> tuple[QConv2DAttributes, list[Argument]]:
+    """Columns as rows, along which tiles lie, if input, windows and output are a pixel wide."""
+    top, left, bottom, right = attrs.padding
+    is_column = data.shape[2] == weight.shape[2] == 1 < data.shape[1]
+    if not is_column or left or right:
+        return attrs, [data, weight, *rest]
+    batch, height, width, depth = data.shape
+    as_row = replace(
+        attrs,
+        strides=attrs.strides[::-1],
+        padding=(left, top, right, bottom),
+        dilation=attrs.dilation[::-1],
+    )
+    row = TensorSpec((batch, width, height, depth), data.dtype)
+    return as_row, [row, weight.swapaxes(1, 2), *rest]
 
 
 def kernel(
@@ -299,12 +319,14 @@ QCONV2D = define(
         macs,
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
-            Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.kernel)),
+            Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.square_kernel)),
+            Variant("winograd_lines", frozenset({"dsp"}), bounded(winograd_conv.line_kernel)),
             Variant("pairs", frozenset({"dsp"}), pair_kernel),
             Variant("packed", frozenset({"dsp"}), packed_kernel),
             Variant("long_words", frozenset({"long"}), long_words_kernel),
             Variant("long", frozenset({"long"}), long_kernel),
         ),
         reaches,
+        turned,
     )
 )

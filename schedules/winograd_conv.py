@@ -1,14 +1,16 @@
-"""Exact 3x3 convolutions by Winograd's F(2x2, 3x3): 16 products for 36, in integers.
+"""Exact convolutions by Winograd's transforms, in integers: 16 products for 36, or 4 for 6.
 
-With d a tile of 4 x 4 inputs and g a kernel, Y = A^T [(G g G^T) . (B^T d B)] A are 2 x 2 outputs.
-G holds halves; 2G is integer, which makes all sums four times as large: scaled weights want a
-factor anyway (scaling.py), and where less than four is wanted, sums are halved, without remainder.
-Nothing is rounded anywhere. What has to be proved of the real weights is that U = (2G) g (2G)^T,
-scaled, fits 16 bits; inputs never exceed 512, and sums may wrap as long as outputs fit (reach).
+With d a tile of 4 x 4 inputs and g a kernel of 3x3, Y = A^T [(G g G^T) . (B^T d B)] A are 2 x 2
+outputs, F(2x2, 3x3). Along rows alone it is F(2, 3), for kernels of any height and width three.
+G holds halves; 2G is integer, which makes all sums two times as large for each axis: scaled weights
+want a factor anyway (scaling.py), and where less is wanted, sums are halved, without remainder.
+Nothing is rounded anywhere. Weights transformed by 2G fit 16 bits, and where the real weights do
+not prove that they also do scaled, sums are scaled instead, behind the loop. Inputs never exceed
+512, and sums may wrap as long as outputs fit, which the real weights have to prove (reach).
 
-Tiles lie side by side, up to four; those at the lower and right end of images of odd sizes move
-back inside and compute some outputs twice. The zero point is folded into the bias: it enters at
-the position (1, 1), which all four outputs of a tile take with a plus.
+Tiles lie side by side in strips of up to four; those at the lower and right end of images of odd
+sizes move back inside and compute some outputs twice. The zero point is folded into the bias: it
+enters at the position (1, 1), which all outputs of a tile take with a plus.
 """
 
 from __future__ import annotations
@@ -22,32 +24,54 @@ from tvm.script import tirx as T
 
 from tvm_tiny.schedules import overlaps, requantization, scaling
 from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
-from tvm_tiny.schedules.microkernel import MicroKernel, call
+from tvm_tiny.schedules.microkernel import call
 from tvm_tiny.schedules.pair_windows import QUAD_PAIRS
 from tvm_tiny.schedules.requantization import Clamp
-from tvm_tiny.schedules.tiled_conv import PIXELS
-from tvm_tiny.schedules.winograd_gather import Image, gather_microkernel
-from tvm_tiny.schedules.winograd_inputs import (
+from tvm_tiny.schedules.winograd_gather import QUAD, Image, channel_order, gather_microkernel
+from tvm_tiny.schedules.winograd_inputs import ORDER, inputs_microkernel
+from tvm_tiny.schedules.winograd_strips import (
     LARGEST_TILES,
-    POSITIONS,
-    ROW_ORDER,
     SIZE,
-    columns_of,
-    inputs_microkernel,
+    SQUARE,
+    Row,
+    Strip,
+    Transform,
+    lines,
+    row_of,
 )
-from tvm_tiny.schedules.winograd_tiles import CHANNELS, tiles_microkernel
+from tvm_tiny.schedules.winograd_tiles import CHANNELS, Outputs, tiles_microkernel
 
 if TYPE_CHECKING:
     from tvm_tiny.schedules.qconv2d import QConv2DAttributes
 
 SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_pairs.h", "tvm_tiny_winograd.c", "tvm_tiny_winograd.h")
 DOUBLED_G = np.array([[2, 0, 0], [1, 1, 1], [1, -1, 1], [0, 0, 2]])
-WEIGHT_BITS = 2  # two for each axis
-QUAD = 4  # channels that are gathered and expanded together
+TALLEST = 9  # kernel
+LEAST_DEPTH = 3  # with less, there is little to multiply
 LARGEST_OFFSET = 4095  # of a store from its base register
 
 
-def kernel(
+def square_kernel(
+    attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, weight: Array, *rest: Array
+) -> Kernel | None:
+    """The kernel of 3x3; None for other windows, sizes that are too small, and where not proved."""
+    if weight.shape[1:3] != (3, 3) or output.shape[1] < 2:
+        return None
+    return _kernel(SQUARE, attrs, data, output, weight, *rest)
+
+
+def line_kernel(
+    attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, weight: Array, *rest: Array
+) -> Kernel | None:
+    """The same along rows alone, for kernels of other heights too."""
+    height, width = weight.shape[1:3]
+    if width != 3 or height > TALLEST:
+        return None
+    return _kernel(lines(height), attrs, data, output, weight, *rest)
+
+
+def _kernel(
+    transform: Transform,
     attrs: QConv2DAttributes,
     data: TensorSpec,
     output: TensorSpec,
@@ -56,168 +80,193 @@ def kernel(
     multiplier: Array,
     shift: Array,
 ) -> Kernel | None:
-    """The kernel; None where it is not faster than the direct one, or not proved."""
-    geometry = _Geometry.of(attrs, data, output, weight)
-    if geometry is None or not geometry.pays:
+    if not is_made_for(attrs, data, output):
         return None
-    layer = layer_of(attrs, weight, bias, multiplier, shift)
+    layer = layer_of(transform, attrs, weight, bias, multiplier, shift)
     form = scaling.choose(layer)
     if form is None or not is_proved(layer, form):
         return None
-    function, microkernels = _tiled(geometry, form)
+    geometry = Geometry.of(transform, attrs, data, output)
+    pitch = output.shape[2] * output.shape[3]
+    outputs = Outputs(output.shape[3], pitch, form, lift(layer, form))
+    strip, last = (_Strip(geometry, s, outputs) for s in (geometry.row.strip, geometry.row.last))
+    stream = pack_stream(transform, layer, form)
     return Kernel(
         "conv2d_winograd",
-        function,
-        (("stream", pack_stream(layer, form)),),
+        _tiled(geometry, strip, last, len(stream)),
+        (("stream", stream),),
         TensorSpec((geometry.words,), "int32"),
         SOURCES,
-        tuple(microkernels),
-        (geometry.overlap,),
+        strip.microkernels + last.microkernels,
+        (geometry.overlap(weight.shape[1:3]),),
     )
 
 
-def transformed(weight: Array) -> Array:
-    """(2G) g (2G)^T of OHWI weights: (channels, 4, 4, depth), four times the exact products."""
-    return np.einsum("iy,oyxc,jx->oijc", DOUBLED_G, weight.astype(np.int64), DOUBLED_G)
+def is_made_for(attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec) -> bool:
+    """Whether strides are one, and sizes enough for one tile and one word."""
+    is_plain = attrs.groups == 1 and attrs.strides == (1, 1) and attrs.dilation == (1, 1)
+    width, channels = output.shape[2:]
+    is_large = min(width, channels) >= 2 and data.shape[3] >= LEAST_DEPTH
+    return is_plain and is_large and 2 * channels <= LARGEST_OFFSET
+
+
+def transformed(transform: Transform, weight: Array) -> Array:
+    """OHWI weights by 2G on each axis: (channels, columns, four positions, taps, depth)."""
+    along = np.einsum("oyxc,jx->ojyc", weight.astype(np.int64), DOUBLED_G)
+    if transform == SQUARE:
+        return np.einsum("iy,ojyc->ojic", DOUBLED_G, along)[:, :, :, None]
+    return along[:, None]
 
 
 def layer_of(
-    attrs: QConv2DAttributes, weight: Array, bias: Array, multiplier: Array, shift: Array
+    transform: Transform,
+    attrs: QConv2DAttributes,
+    weight: Array,
+    bias: Array,
+    multiplier: Array,
+    shift: Array,
 ) -> scaling.Layer:
     """What scalings are chosen from, with transformed weights."""
     folded = requantization.fold_zero_point(bias, weight, attrs)
     reach = requantization.reach(weight.reshape(len(weight), -1), folded, attrs)
-    flat = transformed(weight).reshape(len(weight), -1)
-    return scaling.Layer(attrs, flat, folded, reach, multiplier, -shift, WEIGHT_BITS)
+    flat = transformed(transform, weight).reshape(len(weight), -1)
+    return scaling.Layer(attrs, flat, folded, reach, multiplier, -shift, transform.weight_bits)
 
 
-def halvings(form: scaling.Scaling) -> int:
-    """Bits by which sums are larger than the form wants them."""
-    return max(0, WEIGHT_BITS - int(form.scale.min()))
+def lift(layer: scaling.Layer, form: scaling.Scaling) -> int:
+    """Bits that sums have to rise until they are what the form wants; negative: to sink."""
+    wanted = int(form.scale.min()) - layer.weight_bits
+    return wanted if wanted < 0 or not np.all(layer.fits(form.scale)) else 0
 
 
 def is_proved(layer: scaling.Layer, form: scaling.Scaling) -> bool:
-    """Whether weights are 16-bit lanes and sums fit words; rounded forms do not ask for lanes."""
-    sums = layer.reach.astype(object) << (form.bias_scale + halvings(form)).astype(object)
-    return bool(np.all(layer.fits(form.scale)) and np.all(sums < 1 << 31))
+    """Whether sums fit words before they sink; weights that are not scaled always fit lanes."""
+    bits = form.bias_scale + max(-lift(layer, form), 0)
+    return bool(np.all(layer.reach.astype(object) << bits.astype(object) < 1 << 31))
 
 
-def pack_stream(layer: scaling.Layer, form: scaling.Scaling) -> Array:
+def pack_stream(transform: Transform, layer: scaling.Layer, form: scaling.Scaling) -> Array:
     """What tiles read, two channels at a time: see runtime/tvm_tiny_winograd.h."""
-    lanes = layer.lanes(form.scale).reshape(len(layer.bias), SIZE, SIZE, -1, QUAD)
-    by_column = lanes.swapaxes(1, 2)[:, :, ROW_ORDER, :, :]
-    low, high = (by_column[..., list(half)] for half in zip(*QUAD_PAIRS, strict=True))
-    words = ((low & 0xFFFF) | ((high & 0xFFFF) << 16)).reshape(len(lanes), SIZE, -1)
-    initial = np.zeros((len(lanes), SIZE, 1), np.int64)
-    initial[:, 1, 0] = layer.bias.astype(np.int64) << (form.bias_scale + halvings(form))
-    columns = np.concatenate([initial, words], axis=2).reshape(len(lanes), -1)
-    rows = np.concatenate([columns, np.stack(form.columns, axis=1)], axis=1)
-    by_group = rows.reshape(-1, CHANNELS, rows.shape[1])
-    split = np.split(by_group, [columns.shape[1]], axis=2)
-    parts = [split[0].swapaxes(1, 2), split[1]]
-    stream = np.concatenate([part.reshape(len(by_group), -1) for part in parts], axis=1)
+    rise = lift(layer, form)
+    channels, count, taps = len(layer.bias), transform.columns, transform.taps
+    lanes = layer.lanes(form.scale - max(rise, 0)).reshape(channels, count, SIZE, taps, -1)
+    order = channel_order(lanes.shape[4])
+    quads = np.where(order < 0, 0, lanes[:, :, ORDER][..., order]).swapaxes(3, 4)
+    low, high = (quads[..., list(half)] for half in zip(*QUAD_PAIRS, strict=True))
+    words = ((low & 0xFFFF) | ((high & 0xFFFF) << 16)).reshape(channels, count, -1)
+    bias = layer.bias.astype(np.int64) << (form.bias_scale + max(-rise, 0))
+    initial = np.zeros((channels, count, 1), np.int64)
+    initial[:, count // 3, 0] = 0 if rise > 0 else bias  # the second of four, or the only one
+    columns = np.concatenate([initial, words], axis=2).reshape(channels, -1)
+    last = (*form.columns, bias) if rise > 0 else form.columns
+    parts = [_by_couple(columns).swapaxes(1, 2), _by_couple(np.stack(last, axis=1))]
+    stream = np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
     return (stream.reshape(-1) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
 
 
-def _products(pixels: int) -> int:
-    """Instructions that load and multiply a pair of `pixels` pixels and two channels."""
-    return 1 + -(-pixels // 2) + 2 * pixels if pixels else 0
+def _by_couple(values: Array) -> Array:
+    """Values of channels two by two; of an odd number, the last but one is there twice."""
+    first = np.minimum(np.arange(0, len(values), CHANNELS), len(values) - CHANNELS)
+    return values[first[:, None] + np.arange(CHANNELS)]
 
 
 @dataclass(frozen=True)
-class _Geometry:
+class Geometry:
+    """The image, and strips of tiles on it."""
+
+    transform: Transform
     attrs: QConv2DAttributes
     data: TensorSpec
     output: TensorSpec
-    tiles: int  # side by side
+    row: Row
 
     @staticmethod
     def of(
-        attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, weight: Array
-    ) -> _Geometry | None:
-        """None for layers of other windows, and for sizes that the code is not made for."""
-        is_plain = attrs.groups == 1 and attrs.strides == (1, 1) and attrs.dilation == (1, 1)
-        _, height, width, channels = output.shape
-        if not is_plain or weight.shape[1:3] != (3, 3) or min(height, width) < 2:
-            return None
-        if data.shape[3] % QUAD or channels % CHANNELS:
-            return None
-        if 2 * LARGEST_TILES * channels > LARGEST_OFFSET:
-            return None
-        choices = range(1, min(LARGEST_TILES, width // 2) + 1)
-        return min(
-            (_Geometry(attrs, data, output, tiles) for tiles in choices),
-            key=lambda geometry: geometry.instructions,
-        )
+        transform: Transform, attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec
+    ) -> Geometry:
+        """The cheapest strips whose outputs are within reach of one register."""
+        _, _, width, channels = output.shape
+        largest = min(LARGEST_TILES, LARGEST_OFFSET // (2 * channels))
+        return Geometry(transform, attrs, data, output, row_of(width, largest))
 
     @property
-    def groups(self) -> tuple[int, int]:
-        """Groups of tiles: rows, columns."""
-        _, height, width, _ = self.output.shape
-        return -(-height // 2), -(-width // (2 * self.tiles))
+    def quads(self) -> int:
+        """Words of four channels that a pixel fills."""
+        return -(-self.data.shape[3] // QUAD)
 
     @property
-    def pairs(self) -> int:
-        """Of input channels."""
-        return self.data.shape[3] // 2
+    def lines(self) -> int:
+        """Rows of such words that are gathered."""
+        return self.quads * self.transform.rows
 
     @property
     def words(self) -> int:
-        """Of transformed inputs."""
-        return self.pairs * POSITIONS * self.tiles
+        """Of a strip's transformed inputs."""
+        return max(self.words_of(strip) for strip in (self.row.strip, self.row.last))
 
-    @property
-    def gathered(self) -> int:
-        """Where gathered inputs begin; they end where the transformed ones do, in one memory."""
-        return self.words - self.pairs // 2 * SIZE * columns_of(self.tiles)
+    def overlap(self, kernel: tuple[int, int]) -> Overlap | None:
+        """Strips are gathered before they are written."""
+        strips, row = self.row.strips, self.output.shape[2]
+        begins = [*(i * strip.width for i, strip in enumerate(strips[:-1])), row - strips[-1].width]
+        places = np.arange(max(strip.width for strip in strips))
+        columns = [
+            begin + np.minimum(places, strip.width - 1)
+            for begin, strip in zip(begins, strips, strict=True)
+        ]
+        tiles = overlaps.in_rectangles(self.output, self.transform.heights, np.array(columns))
+        return overlaps.windows(self.attrs, self.data, self.output, kernel, tiles)
 
-    @property
-    def overlap(self) -> Overlap | None:
-        """Tiles are gathered before they are written."""
-        tiles = overlaps.in_rectangles(self.output, (2, 2 * self.tiles))
-        return overlaps.windows(self.attrs, self.data, self.output, (SIZE - 1, SIZE - 1), tiles)
-
-    @property
-    def instructions(self) -> int:
-        """About how many, for one image."""
-        tiles, columns = self.tiles, columns_of(self.tiles)
-        inputs = self.pairs * (20 * columns + 12 * tiles + 20)
-        products = POSITIONS * self.pairs * _products(tiles)
-        outputs = 60 * tiles + 100
-        per_group = inputs + self.output.shape[3] // CHANNELS * (products + outputs)
-        return int(np.prod(self.groups)) * per_group
-
-    @property
-    def pays(self) -> bool:
-        """Whether that is less than pair_conv.py takes."""
-        _, height, width, channels = self.output.shape
-        taps, direct = 9 * self.pairs, 0
-        for pixels in (PIXELS,) * (width // PIXELS) + (width % PIXELS,):
-            per_group = taps * _products(pixels) + 10 * pixels
-            direct += taps * pixels * 3 + channels // CHANNELS * per_group
-        return self.instructions < height * direct
+    def words_of(self, strip: Strip) -> int:
+        """The same of a strip of either length."""
+        return self.quads * self.transform.words * strip.tiles
 
 
-def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, list[MicroKernel]]:
-    """All groups of tiles: gather, transform, then all output channels."""
+class _Strip:
+    """Micro-kernels of a strip, and TIR that calls them for outputs from (row, column) on."""
+
+    def __init__(self, geometry: Geometry, strip: Strip, outputs: Outputs) -> None:
+        self.geometry, self.width = geometry, strip.width
+        transform, zero_point = geometry.transform, geometry.attrs.input_zero_point
+        _, height, width, depth = geometry.data.shape
+        image = Image(height, width, depth, transform.rows, strip.columns, zero_point)
+        # gathered inputs end where the transformed ones do, in one memory
+        self.gathered = geometry.words_of(strip) - geometry.lines * strip.columns
+        self.microkernels = (
+            gather_microkernel(image),
+            inputs_microkernel(transform, strip),
+            tiles_microkernel(transform, 2 * geometry.quads * transform.taps, strip, outputs),
+        )
+
+    def gather(
+        self, x: tirx.Expr, row: tirx.Expr, column: tirx.Expr, scratch: tirx.Buffer
+    ) -> tirx.Expr:
+        """What lies at and around the outputs, of the image that begins at `x`."""
+        top, left, _, _ = self.geometry.attrs.padding
+        gathered = scratch[self.gathered]
+        return call(self.microkernels[0].name, x, row - top, column - left, gathered)
+
+    def transform(self, scratch: tirx.Buffer) -> tirx.Expr:
+        """Inputs, in place."""
+        geometry, gathered = self.geometry, scratch[self.gathered]
+        count = geometry.quads * geometry.transform.taps
+        return call(self.microkernels[1].name, gathered, scratch[0], count)
+
+    def multiply(self, scratch: tirx.Buffer, stream: tirx.Buffer, y: tirx.Expr) -> tirx.Expr:
+        """All outputs, the first at `y`."""
+        return call(self.microkernels[2].name, scratch[0], stream[0], y)
+
+
+def _tiled(geometry: Geometry, strip: _Strip, last: _Strip, size: int) -> tirx.PrimFunc:
+    """One or two rows of outputs at a time, strip by strip."""
     batch, height, width, depth = geometry.data.shape
     _, out_height, out_width, channels = geometry.output.shape
-    rows, columns = geometry.groups
-    group_width, pairs, attrs = 2 * geometry.tiles, geometry.pairs, geometry.attrs
-    image = Image(height, width, depth, columns_of(geometry.tiles), attrs.input_zero_point)
-    gather, inputs = gather_microkernel(image), inputs_microkernel(geometry.tiles)
-    pitch = out_width * channels
-    tiles = tiles_microkernel(pairs, geometry.tiles, channels, pitch, form, halvings(form))
-    words, gathered, quads = geometry.words, geometry.gathered, depth // QUAD
-    size = channels * (SIZE * (1 + SIZE * pairs) + len(form.columns))
-    clamp = Clamp(attrs, geometry.output.elements)
+    heights = geometry.transform.heights
+    rows, count, end = -(-out_height // heights), geometry.row.count, out_width - last.width
+    words, clamp = geometry.words, Clamp(geometry.attrs, geometry.output.elements)
 
     def row(index: tirx.Expr) -> tirx.Expr:
-        return T.min(index * 2, out_height - 2) if out_height % 2 else index * 2
-
-    def column(index: tirx.Expr) -> tirx.Expr:
-        first = index * group_width
-        return T.min(first, out_width - group_width) if out_width % group_width else first
+        first = index * heights
+        return T.min(first, out_height - heights) if out_height % heights else first
 
     @T.prim_func(s_tir=True)
     def conv2d_winograd(
@@ -226,25 +275,17 @@ def _tiled(geometry: _Geometry, form: scaling.Scaling) -> tuple[tirx.PrimFunc, l
         scratch: T.Buffer((words,), "int32"),
         y: T.Buffer((batch, out_height, out_width, channels), "int8"),
     ):
-        for n, row_group, column_group in T.grid(batch, rows, columns):
-            T.evaluate(
-                call(
-                    gather.name,
-                    x[n, 0],
-                    row(row_group) - attrs.padding[0],
-                    column(column_group) - attrs.padding[1],
-                    scratch[gathered],
-                )
-            )
-            T.evaluate(call(inputs.name, scratch[gathered], scratch[0], quads))
-            T.evaluate(
-                call(
-                    tiles.name,
-                    scratch[0],
-                    stream[0],
-                    y[n, row(row_group), column(column_group), 0],
-                )
-            )
+        for n, group in T.grid(batch, rows):
+            if count > 0:
+                for index in range(count):
+                    T.evaluate(strip.gather(x[n, 0], row(group), index * strip.width, scratch))
+                    T.evaluate(strip.transform(scratch))
+                    T.evaluate(
+                        strip.multiply(scratch, stream, y[n, row(group), index * strip.width, 0])
+                    )
+            T.evaluate(last.gather(x[n, 0], row(group), end, scratch))
+            T.evaluate(last.transform(scratch))
+            T.evaluate(last.multiply(scratch, stream, y[n, row(group), end, 0]))
         T.evaluate(clamp.call(y[0, 0, 0, 0]))
 
-    return conv2d_winograd, [gather, inputs, tiles]
+    return conv2d_winograd

@@ -1,39 +1,90 @@
-"""B^T d B of Winograd's F(2x2, 3x3): 4 x 4 inputs of a tile, two channels at a time, to 16 words.
+"""Inputs of Winograd's tiles, two channels at a time: four of a row, or 4 x 4, to as many words.
 
-Along each axis d0 - d2, d1 + d2, d2 - d1, d3 - d1: two additions of int8 values, at most 512 either
-way. Columns first, from words of four bytes into a buffer on the stack; it is popped row by row,
-each row shared by all tiles that lie side by side.
+Along each axis d0 - d2, d1 + d2, d2 - d1, d3 - d1: two additions of int8 values in all, at most 512
+either way. For F(2x2, 3x3) columns come first, from words of four bytes into a buffer on the stack;
+it is popped row by row, each row shared by all tiles that lie side by side.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.planes import add
+from tvm_tiny.schedules.winograd_strips import SIZE, SQUARE, Strip, Transform
 
-ROW_ORDER = (1, 2, 0, 3)  # of the positions of a column: tiles add them up in this order
-SIZE, POSITIONS = 4, 16
-LARGEST_TILES = 4
-
-
-def columns_of(tiles: int) -> int:
-    """Columns of the image that tiles side by side cover."""
-    return 2 * tiles + 2
+ORDER = (1, 2, 0, 3)  # in which four positions lie: tiles add them up like that
+COMBINED = (("ssub16", 0, 2), ("sadd16", 1, 2), ("ssub16", 2, 1), ("ssub16", 3, 1))
 
 
-def inputs_microkernel(tiles: int) -> MicroKernel:
-    """Transformed inputs of `tiles` tiles; the same code for layers of any depth."""
+def inputs_microkernel(transform: Transform, strip: Strip) -> MicroKernel:
+    """Transformed inputs of a strip, `count` quads of them or lines; for layers of any depth."""
+    kind = _Squares if transform == SQUARE else _Lines
     return MicroKernel(
-        f"winograd_inputs_{tiles}tiles",
-        "const int32_t *gathered, int32_t *words, int32_t quads",
-        f"Inputs of {tiles} tiles side by side for Winograd's F(2x2, 3x3), as pairs of halves.",
-        _Inputs(tiles).assembly(),
-        (f"tiny_winograd_inputs(gathered, words, quads, {tiles});",),
+        f"winograd_{kind.name}_{strip.name}",
+        "const int32_t *gathered, int32_t *words, int32_t count",
+        f"Inputs of {strip.tiles} tiles for Winograd's {kind.form}, as pairs of halves.",
+        kind(strip).assembly(),
+        (f"tiny_winograd_{kind.name}(gathered, words, count, {strip.tiles}, {strip.overlap});",),
     )
 
 
-class _Inputs:
-    def __init__(self, tiles: int) -> None:
-        self.tiles, self.columns = tiles, columns_of(tiles)
+def _row(strip: Strip, offsets: Sequence[int]) -> list[str]:
+    """A row in registers to four positions of all tiles, at `offsets` from `words`."""
+    lines = []
+    for (operation, first, second), offset in zip(COMBINED, offsets, strict=True):
+        for tile in range(0, strip.tiles, 2):
+            names = ("one", "other")[: strip.tiles - tile]
+            for name, column in zip(names, map(strip.first, (tile, tile + 1)), strict=False):
+                lines += [f"{operation} {name}, in{column + first}, in{column + second}"]
+            store = "strd" if len(names) == 2 else "str"
+            lines += [f"{store} {', '.join(names)}, [words, #{offset + 4 * tile}]"]
+    return lines
+
+
+class _Lines:
+    name, form = "lines", "F(2, 3)"
+
+    def __init__(self, strip: Strip) -> None:
+        self.strip = strip
+        self.row = [f"in{column}" for column in range(strip.columns)]
+        free = [*(f"r{number}" for number in range(4, 13)), "lr"]
+        names = dict(zip(self.row, free, strict=False))
+        self.registers = Registers(gathered="r0", words="r1", one="r2", other="r3", **names)
+
+    def assembly(self) -> tuple[str, ...]:
+        word_bytes = 4 * SIZE * self.strip.tiles
+        body = [
+            # on the stack: where the inputs end
+            "push {r4-r11, lr}",
+            f"movw r3, #{4 * self.strip.columns}",
+            "mla r2, r2, r3, gathered",
+            "push {r2}",
+            "0:",
+            *self._half(0, "gathered", ""),
+            *self._half(word_bytes, "gathered!", ", ror #8"),
+            f"add words, #{2 * word_bytes}",
+            "ldr one, [sp]",
+            "cmp gathered, one",
+            "bne 0b",
+            "add sp, #4",
+            "pop {r4-r11, pc}",
+        ]
+        return self.registers.wrap(body)
+
+    def _half(self, offset: int, source: str, rotated: str) -> list[str]:
+        """Even or odd bytes of a row."""
+        expand = [f"sxtb16 {name}, {name}{rotated}" for name in self.row]
+        offsets = [offset + 4 * self.strip.tiles * ORDER.index(k) for k in range(SIZE)]
+        load = f"ldmia {source}, {{{', '.join(self.row)}}}"
+        return [load, *expand, *_row(self.strip, offsets)]
+
+
+class _Squares:
+    name, form = "squares", "F(2x2, 3x3)"
+
+    def __init__(self, strip: Strip) -> None:
+        self.strip, self.tiles, self.columns = strip, strip.tiles, strip.columns
         free = [f"r{number}" for number in range(2, 13)]
         self.registers = Registers(
             # columns: two neighbours of rows 1, 2, and 0 or 3
@@ -59,7 +110,7 @@ class _Inputs:
 
     def assembly(self) -> tuple[str, ...]:
         quad_bytes = SIZE * self.columns * 4
-        word_bytes = 2 * POSITIONS * self.tiles * 4
+        word_bytes = 4 * SIZE * SIZE * self.tiles
         body = [
             # on the stack: where the inputs end, what is read and written next
             "push {r4-r11, lr}",
@@ -76,11 +127,11 @@ class _Inputs:
             f"mov rows, #{SIZE}",
             "1:",
             *self._row(0),
-            *self._row(POSITIONS * self.tiles * 4),
+            *self._row(word_bytes),
             f"add words, #{4 * self.tiles}",
             "subs rows, #1",
             "bne 1b",
-            *add("words", word_bytes - SIZE * 4 * self.tiles),
+            *add("words", 2 * word_bytes - SIZE * 4 * self.tiles),
             "str words, [sp, #4]",
             "ldr r1, [sp, #8]",
             "ldr gathered, [sp]",
@@ -103,7 +154,7 @@ class _Inputs:
                 return [f"ldrd {name}0, {name}1, [gathered, #{at}]", *expand]
 
             def store(name: str, row: int, column: int = column) -> str:
-                at = 4 * ((2 * ROW_ORDER.index(row) + half) * self.columns + column)
+                at = 4 * ((2 * ORDER.index(row) + half) * self.columns + column)
                 return f"strd {name}0, {name}1, [sp, #{at}]"
 
             lines += [*load("middle", 1), *load("below", 2), *load("outer", 0)]
@@ -119,16 +170,6 @@ class _Inputs:
 
     def _row(self, offset: int) -> list[str]:
         """A row of the buffer to the positions of the same row, four words for each tile."""
-        lines = [f"ldmia sp!, {{{', '.join(f'in{c}' for c in range(self.columns))}}}"]
-        for position, operation in enumerate(("ssub16", "sadd16", "ssub16", "ssub16")):
-            first, second = ((0, 2), (1, 2), (2, 1), (3, 1))[position]
-            for tile in range(0, self.tiles, 2):
-                at = offset + 4 * self.tiles * SIZE * position + 4 * tile
-                names = ("one", "other")[: self.tiles - tile]
-                lines += [
-                    f"{operation} {name}, in{2 * t + first}, in{2 * t + second}"
-                    for t, name in enumerate(names, tile)
-                ]
-                store = "strd" if len(names) == 2 else "str"
-                lines += [f"{store} {', '.join(names)}, [words, #{at}]"]
-        return lines
+        load = f"ldmia sp!, {{{', '.join(f'in{c}' for c in range(self.columns))}}}"
+        offsets = [offset + 4 * self.tiles * SIZE * position for position in range(SIZE)]
+        return [load, *_row(self.strip, offsets)]

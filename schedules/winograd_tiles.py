@@ -1,18 +1,20 @@
-"""Products and outputs of Winograd's F(2x2, 3x3): up to four tiles x two output channels.
+"""Products and outputs of Winograd's tiles: up to four of them x two output channels.
 
 A column of four positions is summed in the order 1, 2, 0, 3 of its rows. The sums m1 and m2 become
 m1 + m2, on which the products of row 0 are added, and m1 - m2, on which those of row 3 are: the two
-outputs of a column take no addition of their own. What is left, the same along the other axis,
-waits on the stack until all four columns are there. Sums wrap around freely on the way: outputs fit
-a word, and that is enough.
+outputs of a column take no addition of their own. They wait on the stack: for the same along the
+other axis of F(2x2, 3x3), until all four columns are there. F(2, 3) has one column, whose positions
+are those of a row. Sums wrap around freely on the way: outputs fit a word, and that is enough.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.planes import add
 from tvm_tiny.schedules.scaling import Scaling
-from tvm_tiny.schedules.winograd_inputs import POSITIONS, SIZE
+from tvm_tiny.schedules.winograd_strips import SIZE, Strip, Transform
 
 CHANNELS = 2
 UNROLLED_PAIRS = 16  # more are a loop of so many
@@ -20,33 +22,73 @@ SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 SPARE = ("x0", "x1", "w0", "w1")  # operands, dead between positions
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """Where sums go: `channels` of a pixel, rows of pixels `pitch` bytes apart.
+
+    Before they are scaled sums are shifted by `lift`: to the right if it is negative, to the left
+    to meet their bias if it is positive.
+    """
+
+    channels: int
+    pitch: int
+    scaling: Scaling
+    lift: int
+
+    @property
+    def couples(self) -> int:
+        """Two channels each; of an odd number, the last but one is computed twice."""
+        return -(-self.channels // CHANNELS)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Registers that hold what a channel's outputs need, in their order in memory."""
+        names = ("multiplier", "offset", "shift")[: len(self.scaling.columns)]
+        return (*names, "bias") if self.lift > 0 else names
+
+    def assembly(self, total: str) -> list[str]:
+        """A sum to int8."""
+        moved = {
+            -1: f"asr {total}, {total}, #{-self.lift}",
+            1: f"add {total}, bias, {total}, lsl #{self.lift}",
+        }
+        sign = (self.lift > 0) - (self.lift < 0)
+        return [*([moved[sign]] if sign else []), *self.scaling.assembly(total)]
+
+    @property
+    def name(self) -> str:
+        """Part of the names of micro-kernels."""
+        moved = f"_lifted{self.lift}" if self.lift > 0 else "_halved" * -self.lift
+        return f"{self.channels}ch_by{self.pitch}_{self.scaling.name}{moved}"
+
+
 def tiles_microkernel(
-    pairs: int, tiles: int, channels: int, pitch: int, scaling: Scaling, halvings: int
+    transform: Transform, pairs: int, strip: Strip, outputs: Outputs
 ) -> MicroKernel:
-    """2 x 2 outputs of each tile, rows of outputs `pitch` bytes apart."""
+    """Outputs of a strip from `pairs` pairs of input channels, of all taps of lines."""
+    o = outputs
     plain = (
-        f"tiny_winograd_tiles(words, stream, y, {tiles}, {pairs}, {channels}, {pitch}, "
-        f"{halvings}, {scaling.shift}, {scaling.plain});",
+        f"tiny_winograd_tiles(words, stream, y, {strip.tiles}, {strip.overlap}, "
+        f"{transform.columns}, {pairs}, {o.channels},",
+        f"    {o.pitch}, {o.lift}, {o.scaling.shift}, {o.scaling.plain});",
     )
+    size = f"{transform.heights} x 2 outputs of {strip.tiles} tiles x {o.channels} channels"
     return MicroKernel(
-        f"winograd_{tiles}tiles_{pairs}pairs_{channels}ch_by{pitch}_{scaling.name}"
-        f"{'_halved' * halvings}",
+        f"winograd_{transform.name}_{strip.name}_{pairs}pairs_{o.name}",
         "const int32_t *words, const int32_t *stream, int8_t *y",
-        f"2 x 2 outputs of {tiles} tiles x {channels} channels from {pairs} pairs each.",
-        _Tiles(pairs, tiles, channels, pitch, scaling, halvings).assembly(),
+        f"{size} from {pairs} pairs each.",
+        _Tiles(transform, pairs, strip, outputs).assembly(),
         plain,
     )
 
 
 class _Tiles:
-    def __init__(
-        self, pairs: int, tiles: int, channels: int, pitch: int, scaling: Scaling, halvings: int
-    ) -> None:
-        self.pairs, self.tiles, self.channels, self.pitch = pairs, tiles, channels, pitch
-        self.scaling, self.halvings = scaling, halvings
-        self.sums = [_sum(t, c) for c in range(CHANNELS) for t in range(tiles)]
-        self.frame = _Frame(len(self.sums))
-        outputs = [f"column{j}_{t}" for j in range(SIZE) for t in range(2)]
+    def __init__(self, transform: Transform, pairs: int, strip: Strip, outputs: Outputs) -> None:
+        self.transform, self.pairs, self.strip, self.out = transform, pairs, strip, outputs
+        self.tiles = strip.tiles
+        self.sums = [_sum(t, c) for c in range(CHANNELS) for t in range(self.tiles)]
+        self.frame = _Frame(len(self.sums), transform.columns)
+        waiting = [f"column{j}_{t}" for j in range(SIZE) for t in range(2)]
         self.registers = Registers(
             words="r0",
             stream="r1",
@@ -61,24 +103,26 @@ class _Tiles:
             offset="r3",
             shift="r12",
             spare="lr",
-            **dict(zip(outputs, SUM_REGISTERS, strict=True)),
+            bias="lr",  # beside forms that need no spare register
+            **dict(zip(waiting, SUM_REGISTERS, strict=True)),
         )
 
     def assembly(self) -> tuple[str, ...]:
         frame, stream_bytes = self.frame, self._stream_bytes()
+        is_square = self.transform.columns > 1
         body = [
             "push {r4-r11, lr}",
             f"sub sp, #{frame.size}",
             f"strd r0, r2, [sp, #{frame.words}]",
             "mov r3, stream",
-            *add("r3", stream_bytes * self.channels // CHANNELS),
+            *add("r3", stream_bytes * self.out.couples),
             f"str r3, [sp, #{frame.stream_end}]",
             "0:",
             f"add x0, sp, #{frame.columns}",
             f"str x0, [sp, #{frame.column}]",
             "1:",
             *self._column(),
-            "bne 1b",
+            *([f"add x1, sp, #{frame.size}", "cmp x0, x1", "bne 1b"] if is_square else []),
             *self._outputs(),
             f"ldr x0, [sp, #{frame.stream_end}]",
             f"ldr words, [sp, #{frame.words}]",
@@ -90,7 +134,7 @@ class _Tiles:
         return self.registers.wrap(body)
 
     def _stream_bytes(self) -> int:
-        words = SIZE * (1 + SIZE * self.pairs) + len(self.scaling.columns)
+        words = self.transform.columns * (1 + SIZE * self.pairs) + len(self.out.parameters)
         return 4 * CHANNELS * words
 
     # a column
@@ -111,13 +155,11 @@ class _Tiles:
             f"ldr x0, [sp, #{frame.column}]",
             f"stmia x0!, {sums}",
             f"str x0, [sp, #{frame.column}]",
-            f"add x1, sp, #{frame.size}",
-            "cmp x0, x1",
         ]
 
     def _position(self, start: str) -> list[str]:
         """Products of all pairs; sums start as the stream says, at zero, or where they are."""
-        step = POSITIONS * self.tiles * 4
+        step = 4 * SIZE * self.transform.columns * self.tiles
         straight = self.pairs if self.pairs <= UNROLLED_PAIRS else self.pairs % UNROLLED_PAIRS
         lines = self._start(start, is_apart=straight == 0)
         for pair in range(straight):
@@ -178,38 +220,48 @@ class _Tiles:
     # outputs
 
     def _outputs(self) -> list[str]:
-        parameters = ["multiplier", "offset", "shift"][: len(self.scaling.columns)]
         lines = []
         for channel in range(CHANNELS):
             lines += [f"ldr y, [sp, #{self.frame.y}]"]
-            lines += [f"ldmia stream!, {{{', '.join(parameters)}}}"]
-            for row in range(2):
+            lines += [f"ldmia stream!, {{{', '.join(self.out.parameters)}}}"]
+            for row in range(self.transform.heights):
+                lines += add("y", self.out.pitch) if row else []
                 for tile in range(0, self.tiles, 2):
                     lines += self._outputs_of(channel, row, tile)
-                lines += add("y", self.pitch) if row == 0 else []
-        return [*lines, *add("y", CHANNELS - self.pitch), f"str y, [sp, #{self.frame.y}]"]
+        below = (self.transform.heights - 1) * self.out.pitch
+        lines += [*add("y", CHANNELS - below), *self._step_back()]
+        return [*lines, f"str y, [sp, #{self.frame.y}]"]
+
+    def _step_back(self) -> list[str]:
+        """Of an odd number of channels, the last two begin with one that was there before."""
+        if self.out.channels % CHANNELS == 0:
+            return []
+        last = [f"ldr x0, [sp, #{self.frame.stream_end}]", *add("x0", -self._stream_bytes())]
+        return [*last, "cmp stream, x0", "it eq", "subeq y, #1"]
 
     def _outputs_of(self, channel: int, row: int, tile: int) -> list[str]:
         """Two outputs of each of two tiles, or of the last."""
         count = min(2, self.tiles - tile)
+        is_square = self.transform.columns > 1
         lines = []
-        for j in range(SIZE):
-            word = (2 * j + row) * len(self.sums) + channel * self.tiles + tile
+        for j in range(SIZE if is_square else 2):
+            place = 2 * j + row if is_square else j
+            word = place * len(self.sums) + channel * self.tiles + tile
             names = ", ".join(f"column{j}_{t}" for t in range(count))
             load = "ldrd" if count == 2 else "ldr"
             lines += [f"{load} {names}, [sp, #{self.frame.columns + 4 * word}]"]
         for t in range(count):
             left, right, middle, last = (f"column{j}_{t}" for j in range(SIZE))
-            lines += [
-                f"add {left}, {left}, {right}",
-                f"sub {right}, {right}, {middle}",
-                f"add {left}, {left}, {middle}",
-                f"add {right}, {right}, {last}",
-            ]
+            if is_square:
+                lines += [
+                    f"add {left}, {left}, {right}",
+                    f"sub {right}, {right}, {middle}",
+                    f"add {left}, {left}, {middle}",
+                    f"add {right}, {right}, {last}",
+                ]
             for side, total in enumerate((left, right)):
-                at = (2 * (tile + t) + side) * self.channels + channel
-                lines += [f"asr {total}, {total}, #{self.halvings}"] if self.halvings else []
-                lines += [*self.scaling.assembly(total), f"strb {total}, [y, #{at}]"]
+                at = (self.strip.first(tile + t) + side) * self.out.channels + channel
+                lines += [*self.out.assembly(total), f"strb {total}, [y, #{at}]"]
         return lines
 
 
@@ -220,11 +272,11 @@ def _sum(tile: int, channel: int) -> str:
 class _Frame:
     """Offsets on the stack. What waits for its column's second half lies at the top."""
 
-    def __init__(self, sums: int) -> None:
+    def __init__(self, sums: int, columns: int) -> None:
         self.column = 4 * sums  # where the next sums of a column go
         self.end = self.column + 4  # of a loop over pairs
         self.words = self.end + 4
         self.y = self.words + 4
         self.stream_end = self.y + 4
         self.columns = self.stream_end + 4
-        self.size = self.columns + 2 * SIZE * 4 * sums
+        self.size = self.columns + 2 * columns * 4 * sums

@@ -115,8 +115,8 @@ class Suite:
 
 def kernels(call: Any) -> dict[str, dialect.Kernel]:
     """Return all kernels that can compute a call."""
-    operator = dialect.OPERATORS[call.op.name]
-    attrs, arguments = dialect.attributes_of(call), dialect.arguments_of(call)
+    seen = dialect.call_of(call).seen_by_kernels
+    operator, attrs, arguments = seen.operator, seen.attributes, seen.arguments
     found = {"portable": operator.kernel(attrs, *arguments)}
     for variant in operator.variants:
         kernel = variant.kernel(attrs, *arguments)

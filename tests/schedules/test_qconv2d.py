@@ -13,7 +13,12 @@ from tests.support import one_operator as one
 from tests.support.kernels import Library
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import numerics
-from tvm_tiny.schedules.dialect import OPERATORS, TensorSpec, attributes_of, lower
+from tvm_tiny.schedules.dialect import (
+    OPERATORS,
+    TensorSpec,
+    attributes_of,
+    lower,
+)
 from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes
 
 WINDOWS = {
@@ -88,6 +93,16 @@ def power_of_two_call(weight: int) -> Any:
     return call_of(QCONV2D, attrs, TensorSpec((1, 3, 3, 4), "int8"), weights, bias, *numbers)
 
 
+def column_with_border() -> Any:
+    """Return a convolution whose output is wider than its input and its windows: a column each."""
+    padding, strides = (2, 1, 0, 1), (1, 1)
+    attrs = QConv2DAttributes(3, -5, -128, 127, strides=strides, padding=padding, dilation=(1, 1))
+    weight = np.random.default_rng(0).integers(-128, 128, (9, 3, 1, 8), np.int8)
+    numbers = numerics.quantize_multiplier(np.full(9, 0.002))
+    data = TensorSpec((2, 7, 1, 8), "int8")
+    return call_of(QCONV2D, attrs, data, weight, np.arange(9, dtype=np.int32), *numbers)
+
+
 SUITE = Suite(
     models={
         **{name: partial(one.conv2d, (2, 9, 8, 3), 5, window) for name, window in WINDOWS.items()},
@@ -109,6 +124,9 @@ SUITE = Suite(
         "zero point at the high end": lambda: one.conv2d(
             one.int8_tensor((1, 6, 5, 3), zero_point=127), 4
         ),
+        "a column": lambda: one.conv2d((2, 11, 1, 8), 5, one.Window((3, 1))),
+        "a column at stride two": lambda: one.conv2d((1, 19, 1, 3), 7, one.Window((5, 1), (2, 1))),
+        "a column of pixels": lambda: one.conv2d((1, 9, 1, 6), 4, POINTWISE),
         "a first layer": lambda: one.conv2d((1, 25, 24, 3), 8, one.Window((3, 3), (2, 2))),
         "a first layer of odd width": lambda: one.conv2d((1, 9, 50, 3), 4, one.Window((3, 3))),
         "a first layer of sound": lambda: one.conv2d(
@@ -135,6 +153,7 @@ SUITE = Suite(
         "scale above one, padded": partial(scaled_call, 30.0, pointwise=False),
         "scale near one": partial(scaled_call, 0.999),
         "vanishing scale": partial(scaled_call, 2.0**-40),
+        "a column with a border": column_with_border,
         "one channel of eight": partial(scaled_call, 0.01, channels=1),
     },
 )
@@ -160,6 +179,22 @@ def simple(
     )
     numbers = numerics.quantize_multiplier(np.full(len(weight), real))
     return call_of(QCONV2D, attrs, TensorSpec(shape, "int8"), weight, bias, *numbers)
+
+
+def test_kernels_see_columns_as_rows() -> None:
+    weight = np.ones((2, 3, 1, 4), np.int8)
+
+    def seen(shape: tuple[int, ...], padding: tuple[int, int, int, int]) -> Any:
+        attrs = QConv2DAttributes(0, 0, -128, 127, strides=(2, 1), padding=padding, dilation=(1, 1))
+        return QCONV2D.turned(attrs, TensorSpec(shape, "int8"), weight)
+
+    attrs, (data, row) = seen((5, 9, 1, 4), (2, 0, 1, 0))
+    assert (data.shape, row.shape) == ((5, 1, 9, 4), (2, 1, 3, 4))
+    assert (attrs.padding, attrs.strides) == ((0, 2, 0, 1), (1, 2))
+    for shape, border in (((5, 9, 2, 4), 0), ((5, 1, 1, 4), 0), ((5, 9, 1, 4), 1)):
+        _, (data, same) = seen(shape, (0, 0, 0, border))
+        assert data.shape == shape
+        assert same is weight
 
 
 def test_type_and_macs() -> None:

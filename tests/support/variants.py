@@ -42,12 +42,17 @@ def measure(
     jobs: Sequence[tuple[str, Any, Candidate]], target: Target
 ) -> tuple[list[Measured], Firmware]:
     """Run calls with the kernels of these candidates, one after the other in one firmware."""
-    module, _ = side_by_side([call for _, call, _ in jobs])
-    program = program_of(module, target.core.features)
-    program = program.with_kernels([candidate for _, _, candidate in jobs])
-    plan = plan_arena(program)
-    compiled = Compiled(module, program, plan, generate(program, plan, "layers"))
-    firmware = Firmware.link(compiled.code.files, describe(compiled, target), target)
+    firmware = link([(call, candidate) for _, call, candidate in jobs], target)
     layers = firmware.run(timeout_s=TIMEOUT_S).layers
     rows = [Measured(*job, result) for job, result in zip(jobs, layers, strict=True)]
     return rows, firmware
+
+
+def link(jobs: Sequence[tuple[Any, Candidate]], target: Target) -> Firmware:
+    """Build firmware of calls side by side, each with the kernel of its candidate."""
+    module, _ = side_by_side([call for call, _ in jobs])
+    program = program_of(module, target.core.features)
+    program = program.with_kernels([candidate for _, candidate in jobs])
+    plan = plan_arena(program)
+    compiled = Compiled(module, program, plan, generate(program, plan, "layers"))
+    return Firmware.link(compiled.code.files, describe(compiled, target), target)
