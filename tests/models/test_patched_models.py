@@ -60,7 +60,7 @@ def patched(name: str) -> Program:
 
 def firmware(name: str, program: Program) -> Firmware:
     plan = plan_arena(program)
-    compiled = Compiled(plain(name)[0], program, plan, generate(program, plan, "model"))
+    compiled = Compiled(plain(name)[0], program, plan, generate(program, plan, "patched"))
     return Firmware.link(compiled.code.files, describe(compiled, TARGET), TARGET)
 
 
@@ -93,4 +93,5 @@ def test_instructions(name: str) -> None:
     whole, parts = firmware(name, plain(name)[1]).run(), firmware(name, patched(name)).run()
     for given, expected in zip(parts.outputs, whole.outputs, strict=True):
         assert np.array_equal(given, expected)
+    assert parts.instructions is not None and whole.instructions is not None
     assert parts.instructions <= whole.instructions * CASES[name].full * OVERHEAD
