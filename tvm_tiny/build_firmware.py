@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_tiny import _register, importers
+from tvm_tiny.analysis import Patch
 from tvm_tiny.codegen.identifiers import identifier
 from tvm_tiny.errors import DoesNotFitError
 from tvm_tiny.firmware import Firmware
@@ -27,7 +28,7 @@ def build(
     sram: int | None = None,
     flash: int | None = None,
     optimize: str = "speed",
-    patch: str = "auto",
+    patch: str | tuple[int, int, int] = "auto",
     input_rows: bool = False,
     integer_io: bool = False,
 ) -> Firmware:
@@ -39,9 +40,11 @@ def build(
     `optimize` is "speed" (the fastest kernels that fit), "balanced" (at most 1.3 times the int8
     weights and 40 KB of Flash, if that is possible) or "size" (less still,
     at up to 100 instructions a byte). `patch` is "auto" (layers run by strips of rows where the
-    SRAM has no room for whole tensors) or "off". With `input_rows` the model asks for its input
-    row by row, by call-back, and it need not be whole in the SRAM. With `integer_io` float inputs
-    and outputs that are quantised at once become int8 ones with that scale and zero point.
+    SRAM has no room for whole tensors), "off", or (rows, columns, split), as text "2x2@6": what
+    the first `split` convolutions make in so many patches. With `input_rows` the model asks for
+    its input row by row, by call-back, and it need not be whole in the SRAM. With `integer_io`
+    float inputs and outputs that are quantised at once become int8 ones with that scale and zero
+    point.
 
     Raises ModelError, UnsupportedError, TargetError, DoesNotFitError, MissingToolError.
     """
@@ -49,12 +52,20 @@ def build(
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
     symbol = identifier(name or default_name(model))
     limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen))
-    staging = Staging(patch, input_rows, integer_io)
+    staging = Staging(_grid(patch), input_rows, integer_io)
     module = importers.load(model)
     with counting_stacks(chosen):
         compiled = compile_module(module, symbol, chosen.core.features, limits, staging)
     metadata = describe(compiled, chosen)
     return Firmware.link(compiled.code.files, metadata, chosen)
+
+
+def _grid(patch: str | tuple[int, int, int]) -> str | tuple[int, int, int]:
+    """Rows, columns and split of a text that gives them; auto and off as they are."""
+    if not isinstance(patch, str) or "@" not in patch:
+        return patch
+    parsed = Patch.parse(patch)
+    return parsed.rows, parsed.columns, parsed.split
 
 
 @contextmanager

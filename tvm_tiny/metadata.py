@@ -10,7 +10,7 @@ import msgspec
 
 from tvm_tiny.errors import ArtefactError
 from tvm_tiny.pipeline import Compiled
-from tvm_tiny.relay_passes.program import Port, Program, Stage, layers_of
+from tvm_tiny.relay_passes.program import Patches, Port, Program, Stage, layers_of
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.targets.target import Target
 from tvm_tiny.version import VERSION
@@ -54,12 +54,16 @@ class LayerInfo(msgspec.Struct, frozen=True):
 
 
 class StageInfo(msgspec.Struct, frozen=True):
-    """Layers `first` to `last` run by strips, which make `rows` rows of each layer at a time."""
+    """Layers `first` to `last` run by strips, or patch by patch.
+
+    Strips make `rows` rows of each layer at a time; patches are a grid of (rows, columns).
+    """
 
     first: int
     last: int
-    rows: tuple[int, ...]
     scratch_bytes: int
+    rows: tuple[int, ...] = ()
+    grid: tuple[int, int] | None = None
 
 
 class TargetInfo(msgspec.Struct, frozen=True):
@@ -147,7 +151,10 @@ def _stages(program: Program) -> Iterator[StageInfo]:
         last = number + len(layers_of(step)) - 1
         if isinstance(step, Stage):
             rows = tuple(item.rows for item in step.row_layers)
-            yield StageInfo(number, last, rows, step.scratch_bytes)
+            yield StageInfo(number, last, step.scratch_bytes, rows)
+        if isinstance(step, Patches):
+            grid = (len(step.rows), len(step.columns))
+            yield StageInfo(number, last, step.scratch_bytes, grid=grid)
         number = last + 1
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from tvm_tiny.cli.options import Source
 from tvm_tiny.cli.terminal import phase
@@ -74,9 +75,7 @@ def facts_of(firmware: Firmware) -> dict[str, Any]:
         "arena_bytes": metadata.arena_bytes,
         "arena_lower_bound_bytes": metadata.arena_lower_bound_bytes,
         "peak_tensor_bytes": metadata.peak_tensor_bytes,
-        "patch": [
-            {"first": s.first, "last": s.last, "rows": list(s.rows)} for s in metadata.stages
-        ],
+        "patch": msgspec.to_builtins(metadata.stages),
         "flash_code_bytes": sizes.flash_code_bytes,
         "flash_weights_bytes": sizes.flash_weights_bytes,
         "sram_limit_bytes": firmware.target.sram_bytes,
