@@ -53,11 +53,11 @@ class Packing:
         return max(ends, default=0)
 
 
-def pack(packing: Packing, needed: Sequence[int], unit: int) -> list[int]:
+def pack(packing: Packing, needed: Sequence[int], bound: int, unit: int) -> list[int]:
     """The offset of each block; `needed` are the bytes that each step needs at least.
 
-    All numbers are multiples of `unit`. The search ends where the most that a step needs is
-    reached, or with its effort.
+    All numbers are multiples of `unit`. The search ends where the height is `bound`, or with its
+    effort.
     """
     if not packing.sizes:
         return []
@@ -66,7 +66,7 @@ def pack(packing: Packing, needed: Sequence[int], unit: int) -> list[int]:
     searches.sort(key=lambda search: search.height)
     for search in searches[:STARTS]:
         limit = min(search.height for search in searches)
-        search.run(limit, max(needed), unit)
+        search.run(limit, bound, unit)
     best = min(searches, key=lambda search: search.height)
     if best.packing is packing:
         return best.offsets
