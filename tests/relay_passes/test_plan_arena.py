@@ -291,9 +291,8 @@ def test_random_programs_meet_the_bound(grown: Callable[[int, int], Program]) ->
         plan = plan_arena(graph)
         check(plan, graph)
         excess.append(plan.arena_bytes / plan.lower_bound_bytes - 1)
-    assert (
-        sum(part > 0.01 for part in excess) <= 2
-    )  # the bound is weak where much drifts and lives beside it for a part
+    # the bound is weak where a tensor lives beside some of a long chain of sweeps
+    assert sum(part > 0.01 for part in excess) <= 2
 
 
 def test_the_plan_of_a_large_program_is_found_in_time() -> None:
