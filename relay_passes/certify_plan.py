@@ -9,7 +9,7 @@ from typing import Any
 
 from tvm_tiny.errors import MissingExtraError
 from tvm_tiny.relay_passes._packing import Packing
-from tvm_tiny.relay_passes.liveness import allowed_overlaps, live_intervals
+from tvm_tiny.relay_passes.intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, packing_of, plan_of
 from tvm_tiny.relay_passes.program import ALIGNMENT, Program
 
