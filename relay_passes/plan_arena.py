@@ -23,6 +23,7 @@ class ArenaPlan:
 
     `peak_tensor_bytes` are the most bytes that tensors other than scratch hold at one step.
     `overlapping` are the (step, input) by number where the output lies over bytes of the input.
+    `fast_tensors` are those in a second arena of `fast_bytes` in fast memory (plan_regions.py).
     """
 
     offsets: dict[str, int]
@@ -30,6 +31,8 @@ class ArenaPlan:
     lower_bound_bytes: int
     peak_tensor_bytes: int
     overlapping: frozenset[tuple[int, int]] = frozenset()
+    fast_bytes: int = 0
+    fast_tensors: frozenset[str] = frozenset()
 
 
 def plan_arena(program: Program) -> ArenaPlan:
