@@ -39,11 +39,15 @@ Change = dict[int, Candidate]  # layers that take another
 
 @dataclass(frozen=True)
 class Limits:
-    """What to optimise for, and bytes of Flash and arena that a target has; None is no limit."""
+    """What to optimise for, and bytes of Flash and arena that a target has; None is no limit.
+
+    `fast_bytes` are for a second arena, in fast memory.
+    """
 
     goal: str = "speed"
     flash_bytes: int | None = None
     arena_bytes: int | None = None
+    fast_bytes: int = 0
 
     def __post_init__(self) -> None:
         """Refuse unknown goals."""

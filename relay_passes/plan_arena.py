@@ -62,7 +62,7 @@ def packing_of(intervals: Sequence[Interval], overlaps: Overlaps) -> Packing:
         for index in range(number):
             other = intervals[index]
             if block.overlaps(other):
-                for low, high in _forbidden(other, block, overlaps):
+                for low, high in forbidden(other, block, overlaps):
                     conflicts[number].append(Conflict(index, low, high))
                     conflicts[index].append(Conflict(number, -high, -low))
     return Packing(
@@ -72,10 +72,10 @@ def packing_of(intervals: Sequence[Interval], overlaps: Overlaps) -> Packing:
     )
 
 
-def _forbidden(one: Interval, other: Interval, overlaps: Overlaps) -> Iterator[tuple[int, int]]:
+def forbidden(one: Interval, other: Interval, overlaps: Overlaps) -> Iterator[tuple[int, int]]:
     """Open intervals in which the offset of `other` minus that of `one` must not lie."""
     if (other.name, one.name) in overlaps:
-        yield from ((-high, -low) for low, high in _forbidden(other, one, overlaps))
+        yield from ((-high, -low) for low, high in forbidden(other, one, overlaps))
         return
     overlap = overlaps.get((one.name, other.name))
     if overlap is None:
