@@ -3,7 +3,9 @@
 An output that lies over its input by a sweep begins some bytes before it. Of a chain of those,
 each over the one before, either all drift down, which takes the sum of these bytes, or two of them
 are apart, and then the step between them needs both. Tensors that live beside the whole chain lie
-above or below it, unless it crosses them; where it does, two are apart again.
+above or below it, unless it crosses them; where it does, two are apart again. One that lives beside
+a member only is above it, and the drift from there on is below it, or below, and the drift until
+there is above.
 """
 
 from __future__ import annotations
@@ -19,8 +21,9 @@ def lower_bound(intervals: Sequence[Interval], overlaps: Overlaps) -> int:
     bound = max(needed_bytes(intervals, overlaps))
     following = {source: output for source, output in overlaps}
     apart = _needed_apart(intervals, overlaps)
+    chains = _Chains(intervals, overlaps)
     for source in following:
-        bound = _drift_bound(source, following, intervals, overlaps, apart, bound)
+        bound = _drift_bound(source, following, chains, apart, bound)
     return bound
 
 
@@ -61,39 +64,57 @@ def _needed_apart(intervals: Sequence[Interval], overlaps: Overlaps) -> dict[str
 def _drift_bound(
     source: str,
     following: Mapping[str, str],
-    intervals: Sequence[Interval],
-    overlaps: Overlaps,
+    chains: _Chains,
     apart: Mapping[str, int],
     bound: int,
 ) -> int:
     """`bound`, or what the chain of outputs from `source` on needs, if that is more."""
-    live = {interval.name: interval for interval in intervals}
-    first, chain, drift = live[source].last, [source], 0
+    chain, drifts = [source], [0]
     least_apart = apart[source]
     while chain[-1] in following:
         name, output = chain[-1], following[chain[-1]]
         least_apart = min(least_apart, apart[name])
         if least_apart <= bound:
             break
-        drift -= overlaps[name, output].shift
+        drifts.append(drifts[-1] - chains.overlaps[name, output].shift)
         chain.append(output)
-        beside = _beside(chain, first, live[name].last, intervals, overlaps)
-        bound = max(bound, min(least_apart, live[source].size + drift + beside))
+        bound = max(bound, min(least_apart, chains.needed(chain, drifts)))
     return bound
 
 
-def _beside(
-    chain: Sequence[str],
-    first: int,
-    last: int,
-    intervals: Sequence[Interval],
-    overlaps: Overlaps,
-) -> int:
-    """Bytes live at all steps from `first` to `last` that share none with a chain's."""
-    sharing = set(chain)
-    for source, output in overlaps:
-        if source in chain or output in chain:
-            sharing |= {source, output}
-    return sum(
-        i.size for i in intervals if i.first <= first and i.last >= last and i.name not in sharing
-    )
+class _Chains:
+    """What chains of outputs need, each drifted so many bytes down from the first."""
+
+    def __init__(self, intervals: Sequence[Interval], overlaps: Overlaps) -> None:
+        self.intervals, self.overlaps = intervals, overlaps
+        self.live = {interval.name: interval for interval in intervals}
+        self.meeting = {i.name: [o for o in intervals if o.overlaps(i)] for i in intervals}
+        self.sharing: dict[str, set[str]] = {i.name: {i.name} for i in intervals}
+        for source, output in overlaps:
+            self.sharing[source].add(output)
+            self.sharing[output].add(source)
+
+    def needed(self, chain: Sequence[str], drifts: Sequence[int]) -> int:
+        """Bytes if no two are apart; others lie above the first, below the last, or both."""
+        first, last = self.live[chain[0]].last, self.live[chain[-1]].first
+        sharing = set().union(*(self.sharing[name] for name in chain))
+        beside = [
+            i
+            for i in self.meeting[chain[0]]
+            if i.first <= first and i.last >= last and i.name not in sharing
+        ]
+        size = self.live[chain[0]].size
+        most = size + drifts[-1]
+        for name, drift in zip(chain, drifts, strict=True):
+            member = self.live[name]
+            begin, end = max(member.first, first), min(member.last, last)
+            over = min(member.size + drifts[-1] - drift, size + drift)
+            for other in self.meeting[name]:
+                is_there = other.first <= end and other.last >= begin and other not in beside
+                if is_there and other.size + over > most and not self._shares(other, chain, beside):
+                    most = other.size + over
+        return most + sum(i.size for i in beside)
+
+    def _shares(self, other: Interval, chain: Sequence[str], beside: Sequence[Interval]) -> bool:
+        partners = self.sharing[other.name]
+        return any(name in partners for name in (*chain, *(i.name for i in beside)))
