@@ -16,7 +16,7 @@ from tvm_tiny.metadata import describe
 from tvm_tiny.pipeline import compile_module
 from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.fit_memory import Staging
-from tvm_tiny.targets.linker import largest_arena
+from tvm_tiny.targets.linker import largest_arena, largest_fast_arena
 from tvm_tiny.targets.target import Target, resolve
 
 
@@ -27,6 +27,7 @@ def build(
     name: str | None = None,
     sram: int | None = None,
     flash: int | None = None,
+    fast_sram: int | None = None,
     optimize: str = "speed",
     patch: str | tuple[int, int, int] = "auto",
     input_rows: bool = False,
@@ -36,7 +37,9 @@ def build(
 
     `model` is anything `load` takes: a path (.tflite, .onnx, .pt2), an onnx.ModelProto, a
     torch.export.ExportedProgram or a Relax IRModule. `target` is a board or a core; `sram` and
-    `flash` are hard limits in bytes. `name` prefixes every C symbol (default: the file's name).
+    `flash` are hard limits in bytes. Of the board's fast memory, `fast_sram` bytes hold the tensors
+    that are read and written most, none by default. `name` prefixes every C symbol (default: the
+    file's name).
     `optimize` is "speed" (the fastest kernels that fit), "balanced" (at most 1.3 times the int8
     weights and 40 KB of Flash, if that is possible) or "size" (less still,
     at up to 100 instructions a byte). `patch` is "auto" (layers run by strips of rows where the
@@ -49,9 +52,9 @@ def build(
     Raises ModelError, UnsupportedError, TargetError, DoesNotFitError, MissingToolError.
     """
     _register.register()
-    chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
+    chosen = target if isinstance(target, Target) else resolve(target, sram, flash, fast_sram)
     symbol = identifier(name or default_name(model))
-    limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen))
+    limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen), largest_fast_arena(chosen))
     staging = Staging(_grid(patch), input_rows, integer_io)
     module = importers.load(model)
     with counting_stacks(chosen):

@@ -72,6 +72,7 @@ class TargetInfo(msgspec.Struct, frozen=True):
     name: str
     sram_bytes: int
     flash_bytes: int
+    fast_sram_bytes: int = 0
 
 
 class Metadata(msgspec.Struct, frozen=True):
@@ -91,6 +92,7 @@ class Metadata(msgspec.Struct, frozen=True):
     outputs: tuple[PortInfo, ...]
     layers: tuple[LayerInfo, ...]
     files: dict[str, str]  # relative path -> sha256
+    fast_arena_bytes: int = 0
 
     def as_json(self) -> bytes:
         """Readable, with sorted keys: the same bytes every time."""
@@ -107,7 +109,9 @@ def describe(compiled: Compiled, target: Target) -> Metadata:
         name=code.name,
         tvm_tiny=VERSION,
         tvm=version("apache-tvm"),
-        target=TargetInfo(target.name, target.sram_bytes, target.flash_bytes),
+        target=TargetInfo(
+            target.name, target.sram_bytes, target.flash_bytes, target.fast_sram_bytes
+        ),
         arena_bytes=compiled.plan.arena_bytes,
         arena_lower_bound_bytes=compiled.plan.lower_bound_bytes,
         peak_tensor_bytes=compiled.plan.peak_tensor_bytes,
@@ -128,6 +132,7 @@ def describe(compiled: Compiled, target: Target) -> Metadata:
             for layer, symbol in pairs
         ),
         files=hashes({name: text.encode() for name, text in code.files.items()}),
+        fast_arena_bytes=compiled.plan.fast_bytes,
     )
 
 

@@ -16,7 +16,8 @@ from tvm_tiny.codegen.generate import GeneratedCode, generate
 from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.crop_zero_taps import CropZeroTaps
 from tvm_tiny.relay_passes.drop_dead_channels import DropDeadChannels
-from tvm_tiny.relay_passes.fit_memory import BY_NEED, NO_LIMITS, Staging, fit_memory
+from tvm_tiny.relay_passes.fit_memory import BY_NEED, NO_LIMITS, Staging
+from tvm_tiny.relay_passes.fit_regions import fit_regions
 from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
@@ -76,6 +77,6 @@ def compile_module(
     rewritten = rewrite(module)
     listed = program_of(rewritten, features)
     ordered = order_operators(listed)
-    program, plan = fit_memory(ordered, limits, features, staging)
+    program, plan = fit_regions(ordered, limits, features, staging)
     code, saved = generate(program, plan, name), memory_steps(listed, ordered, program)
     return Compiled(rewritten, program, plan, code, saved)

@@ -21,6 +21,11 @@ struct harness_stats {
 };
 
 static uint8_t arena[HARNESS_ARENA_BYTES] __attribute__((aligned(HARNESS_ARENA_ALIGN)));
+#if HARNESS_FAST_ARENA_BYTES > 0
+/* where the linker script has the fast memory */
+static uint8_t fast_arena[HARNESS_FAST_ARENA_BYTES]
+    __attribute__((aligned(HARNESS_ARENA_ALIGN), section(".bss.fast_arena")));
+#endif
 static subject_context context;
 
 #if HARNESS_BY_ROWS
@@ -123,7 +128,12 @@ int main(void)
     if (input < 0 || output < 0 || stats_file < 0) {
         return EXIT_NO_FILE;
     }
+#if HARNESS_FAST_ARENA_BYTES > 0
+    stats.return_code =
+        subject_init(&context, arena, sizeof arena, fast_arena, sizeof fast_arena);
+#else
     stats.return_code = subject_init(&context, arena, sizeof arena);
+#endif
     run_samples(input, output, &stats);
     (void)harness_write(stats_file, &stats, sizeof stats);
     harness_close(input);

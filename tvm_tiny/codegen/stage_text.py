@@ -16,10 +16,10 @@ from tvm_tiny.schedules.dialect import Reach
 
 @dataclass(frozen=True)
 class Callee:
-    """A layer's function, and whether it takes the arena beside its rows."""
+    """A layer's function, and by what it reaches the arena beside its rows, if it does."""
 
     symbol: str
-    is_in_arena: bool
+    argument: str
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class _Writer:
         """A layer runs when its windows' rows are there and its own are wanted."""
         output = self.names[item.layer.output]
         conditions = [f"tiny_rows_open(&{output})", *self._wanted(output)]
-        arguments = ["arena"] if callee.is_in_arena else []
+        arguments = [callee.argument] if callee.argument else []
         read: list[str] = []
         for name, reach in zip(item.layer.inputs, item.reaches, strict=True):
             if reach is None:
