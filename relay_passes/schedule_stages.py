@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
+from tvm_tiny.relay_passes._overlaps import most_shared
 from tvm_tiny.relay_passes.patches import Grid, make_patches, placed
 from tvm_tiny.relay_passes.program import (
     ALIGNMENT,
@@ -28,6 +29,7 @@ from tvm_tiny.schedules.dialect import Kernel, Overlap
 
 Key = tuple[int, int, Grid | int]  # first layer, the one behind the last, patches or most rows
 WHOLE = 0  # rows of a layer that stays one
+FAIR = 1.2  # instructions with strips, for one without, up to which patches are not looked at
 GRIDS: tuple[Grid, ...] = ((2, 2), (3, 3), (4, 4))  # that patches may have
 ROWS = (1, 2, 4, 8, 16)  # that layers of a stage may make at a time
 LONGEST_STAGE, LONGEST_PATCHES = 40, 16
@@ -78,12 +80,17 @@ class StageSearch:
         firsts = range(len(self._layers))
         options = [list(self._options(first, limit)) for first in firsts]
         found = self._within(limit, options)
-        if found is not None or not has_patches:
+        if not has_patches or (found and found.instructions <= FAIR * self._fastest):
             return found
-        # patches compute halos again, and are looked at where strips do not help
+        # patches compute halos again, and are looked at where strips help little
         more = [list(self._patch_options(first, limit)) for first in firsts]
         pairs = zip(options, more, strict=True)
-        return self._within(limit, [[*strips, *patches] for strips, patches in pairs])
+        return self._within(limit, [[*strips, *patches] for strips, patches in pairs]) or found
+
+    @cached_property
+    def _fastest(self) -> int:
+        """Instructions with room for everything."""
+        return sum(layer.chosen.instructions for layer in self._layers)
 
     def _within(self, limit: int, options: Sequence[Sequence[Key]]) -> Found | None:
         fitted: dict[Key, Part | None] = {}
@@ -360,13 +367,12 @@ class _Life:
         made = self.storage[output]
         live = [s for s in self.first if self.first[s] < first and self.last[s] >= first]
         total = self.size[made] + sum(self.size[s] for s in live if s != made)
-        shared = 0
+        dying: dict[str, Overlap] = {}
         for name, overlap in zip(inputs, overlaps, strict=False):
             storage = self.storage[name]
             dies = storage in self.last and self.last[storage] < last
             if overlap is not None and dies and storage != made:
-                apart = self.size[storage] + self.size[made]
-                before = max(-overlap.shift, 0)
-                span = max(self.size[storage] + aligned(before), self.size[made])
-                shared = max(shared, apart - span)
-        return total - shared
+                shift = min(overlap.shift, dying.get(storage, overlap).shift)
+                dying[storage] = replace(overlap, shift=shift // ALIGNMENT * ALIGNMENT)
+        shares = [(self.size[storage], overlap) for storage, overlap in dying.items()]
+        return total - most_shared(self.size[made], shares)

@@ -74,7 +74,8 @@ def candidates(call: ir.Call | Call, features: Collection[str] = ()) -> list[Can
         v.name: v.kernel for v in operator.variants if v.features.issubset(features)
     }
     makers[PORTABLE] = operator.kernel
-    work = costs.work_of(call) if len(makers) > 1 else None
+    is_known = len(makers) > 1 or costs.table().row(operator.name, PORTABLE) is not None
+    work = costs.work_of(call) if is_known else None
     found: list[Candidate] = []
     for variant, make in reversed(makers.items()):
         predicted = _predicted(operator.name, variant, work, found) if work else 0

@@ -20,6 +20,7 @@ from tvm_tiny.relay_passes.schedule_stages import StageSearch
 from tvm_tiny.targets.linker import largest_arena
 from tvm_tiny.targets.target import Target, resolve
 
+GRANULE = 16  # bytes
 FINEST = 32  # of a limit, by how much the next one is lower
 
 
@@ -90,8 +91,10 @@ def _front(points: Iterator[Point]) -> list[Point]:
 
 def _measured(module: Any, target: Target, staging: Staging, point: Point) -> Point:
     """The point with what its firmware takes, built for just that much memory."""
-    beside = target.sram_bytes - largest_arena(target)
-    limited = replace(target, sram_bytes=point.arena_bytes + beside)
+    limited = replace(target, sram_bytes=point.arena_bytes)
+    # stacks stand beside the arena, and protection has a granularity
+    while largest_arena(limited) < point.arena_bytes:
+        limited = replace(limited, sram_bytes=limited.sram_bytes + GRANULE)
     firmware = build(module, limited, input_rows=staging.input_rows, integer_io=staging.integer_io)
     result = firmware.profile()
     return replace(point, arena_bytes=result.arena_bytes, instructions=result.instructions)
