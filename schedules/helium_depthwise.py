@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 VECTOR, CHANNELS = 16, 8  # bytes of a vector, channels at a time
 TILE_COLUMNS = 4
-LAYER_FIELDS = 24
+LAYER_FIELDS = 25
 LARGEST_PLACE = (1 << 16) - 1  # places in scratch and output are halves
 SOURCES = (
     "tvm_tiny_mve.h",
@@ -59,7 +59,11 @@ SQUARE = {
     (7, 1): (Shape("7x7_s1", 1, 4, 8, 4, 38), Shape("7x7_s1_wide", 1, 8, 8, 4, 64)),
     (7, 2): (Shape("7x7_s2", 1, 4, 8, 4, 35),),
 }
-UPTO_64 = (Shape("upto_64", 1, 4, 0, 4, 48),)
+UPTO = (
+    Shape("upto_16", 1, 4, 0, 1, 24),
+    Shape("upto_32", 1, 4, 0, 2, 32),
+    Shape("upto_64", 1, 4, 0, 4, 48),
+)
 
 
 @dataclass(frozen=True)
@@ -165,8 +169,8 @@ def _orientations(
     attrs: QDepthwiseConv2DAttributes, data: TensorSpec, output: TensorSpec, weight: Array
 ) -> Iterator[Strips]:
     """Rows as lines, columns as lines."""
-    channels = data.shape[3]
-    steps = [(data.shape[2] * channels, output.shape[2] * channels), (channels, channels)]
+    pixels = data.shape[3], output.shape[3]
+    steps = [(data.shape[2] * pixels[0], output.shape[2] * pixels[1]), pixels]
     axes = [
         Axis(
             data.shape[1 + i],
@@ -182,7 +186,7 @@ def _orientations(
     kernels, strides = set(weight.shape[:2]), set(attrs.strides)
     is_square = len(kernels) == len(strides) == 1 and attrs.dilation == (1, 1)
     key = (weight.shape[0], attrs.strides[0])
-    for shape in SQUARE.get(key, UPTO_64) if is_square else UPTO_64:
+    for shape in SQUARE.get(key, UPTO) if is_square else UPTO:
         yield Strips(axes[0], axes[1], shape, is_turned=False)
         yield Strips(axes[1], axes[0], shape, is_turned=True)
 
@@ -195,14 +199,14 @@ def kernel(
     bias: Array,
     epilogue: HeliumEpilogue,
 ) -> Kernel | None:
-    """The kernel, or None for windows that are too large and for several outputs per channel."""
-    if output.shape[3] != data.shape[3]:
-        return None
+    """The kernel, or None for windows that are too large and several outputs of a tiny image."""
+    channels, per_input = data.shape[3], output.shape[3] // data.shape[3]
     found = [s for s in _orientations(attrs, data, output, weight) if s.is_supported]
+    found = [s for s in found if per_input == 1 or not s.is_tiny]
     if not found:
         return None
     strips = min(found, key=lambda strips: strips.cost)
-    layer = layer_table(attrs, strips, data.shape[3])
+    layer = layer_table(attrs, strips, channels, per_input)
     far = strips.shape.columns * strips.columns.step_out + strips.lines.step_out
     if max(CHANNELS * strips.nbytes, far) > LARGEST_PLACE:
         return None
@@ -210,25 +214,29 @@ def kernel(
         (weight.transpose(1, 0, 2) if strips.is_turned else weight).reshape(-1, weight.shape[2]).T
     )
     folded = requantization.fold_zero_point(bias, taps, attrs)
+    # the first output of every channel, the second one of every channel...
+    order = np.arange(output.shape[3]).reshape(channels, per_input).T.reshape(-1)
     constants = (
         ("layer", layer),
         ("tables", strips.tables()),
-        ("weight", np.pad(taps, ((0, 0), (0, 1)))),
-        ("params", epilogue.table(folded)),
+        ("weight", np.pad(taps, ((0, 0), (0, 1)))[order]),
+        ("params", epilogue.table(folded)[order]),
     )
-    scratch = min(CHANNELS, data.shape[3]) * strips.nbytes
+    scratch = min(CHANNELS, channels) * strips.nbytes
     scratch += CHANNELS * TILE_COLUMNS * strips.shape.lines if strips.is_tiny else 0
     function = _function(attrs, strips, data, output, epilogue)
     return Kernel("depthwise_conv2d", function, constants, TensorSpec((scratch,), "int8"), SOURCES)
 
 
-def layer_table(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int) -> Array:
+def layer_table(
+    attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int, per_input: int
+) -> Array:
     """What the loops read: see `enum` in runtime/tvm_tiny_helium_depthwise.h."""
     lines, columns = strips.lines, strips.columns
     at_once, step_in = strips.shape.columns, columns.stride * strips.slots
     back = -columns.size_out % at_once if columns.size_out > at_once else 0
     fields = (
-        strips.nbytes,
+        lines.kernel * columns.kernel + 1,
         max(columns.size_out // at_once, 1),
         back * step_in,
         back * columns.step_out,
@@ -247,7 +255,8 @@ def layer_table(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int
         strips.shape.lines * lines.stride,
         strips.last_line * lines.stride,
         *np.full(8, attrs.input_zero_point, np.int8).view(np.int32),
-        lines.kernel * columns.kernel + 1,
+        strips.nbytes,
+        per_input,
     )
     return (np.array(fields, np.int64) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
 
@@ -259,10 +268,12 @@ def _function(
     output: TensorSpec,
     epilogue: HeliumEpilogue,
 ) -> tirx.PrimFunc:
-    batch, channels = data.shape[0], data.shape[3]
+    batch, channels, outputs = data.shape[0], data.shape[3], output.shape[3]
     in_image, out_image = data.elements // batch, output.elements // batch
     groups, group = -(-channels // CHANNELS), min(channels, CHANNELS)
-    steps, name = _Steps(attrs, strips, output), f"tiny_strip_{strips.shape.name}_{epilogue.way}"
+    per_input = outputs // channels
+    steps = _Steps(attrs, strips, data, output)
+    name = f"tiny_strip_{strips.shape.name}_{epilogue.way}"
     table_bytes = strips.tables().shape[1]
     taps = strips.lines.kernel * strips.columns.kernel + 1
     tile_at = group * strips.nbytes
@@ -273,40 +284,33 @@ def _function(
         x: T.Buffer((batch, in_image), "int8"),
         layer: T.Buffer((LAYER_FIELDS,), "int32"),
         tables: T.Buffer((strips.slots, table_bytes), "int8"),
-        weight: T.Buffer((channels, taps), "int8"),
-        params: T.Buffer((channels, HeliumEpilogue.FIELDS), "int32"),
+        weight: T.Buffer((outputs, taps), "int8"),
+        params: T.Buffer((outputs, HeliumEpilogue.FIELDS), "int32"),
         scratch: T.Buffer((size,), "int8"),
         y: T.Buffer((batch, out_image), "int8"),
     ):
         T.evaluate(call("tiny_strip_fill", layer[0], scratch[0]))
         for n, g, s in T.grid(batch, groups, strips.number):
-            T.evaluate(
-                call(
-                    "tiny_strip_lines",
-                    layer[0],
-                    x[n, T.min(g * CHANNELS, channels - group)],
-                    s,
-                    scratch[0],
+            T.evaluate(call("tiny_strip_lines", layer[0], x[n, steps.first(g)], s, scratch[0]))
+            for j in range(per_input):
+                T.evaluate(
+                    call(
+                        name,
+                        layer[0],
+                        scratch[0],
+                        tables[steps.phase(s), 0],
+                        scratch[tile_at]
+                        if strips.is_tiny
+                        else y[n, steps.place(s) + steps.first(g) * per_input + j],
+                        weight[j * channels + steps.first(g), 0],
+                        params[j * channels + steps.first(g), 0],
+                    )
                 )
-            )
-            T.evaluate(
-                call(
-                    name,
-                    layer[0],
-                    scratch[0],
-                    tables[steps.phase(s), 0],
-                    scratch[tile_at]
-                    if strips.is_tiny
-                    else y[n, steps.place(s) + T.min(g * CHANNELS, channels - group)],
-                    weight[T.min(g * CHANNELS, channels - group), 0],
-                    params[T.min(g * CHANNELS, channels - group), 0],
-                )
-            )
             T.evaluate(
                 steps.close_up(
                     layer[0],
                     scratch[tile_at if strips.is_tiny else 0],
-                    y[n, steps.place(s) + T.min(g * CHANNELS, channels - group)],
+                    y[n, steps.place(s) + steps.first(g)],
                 )
             )
         T.evaluate(steps.clamp(y[0, 0]))
@@ -316,11 +320,17 @@ def _function(
 
 @dataclass(frozen=True)
 class _Steps:
-    """Expressions of a strip's number."""
+    """Expressions of the numbers of a group of channels and of a strip."""
 
     attrs: QDepthwiseConv2DAttributes
     strips: Strips
+    data: TensorSpec
     output: TensorSpec
+
+    def first(self, group: tirx.Expr) -> tirx.Expr:
+        """The group's first channel; the last group computes some again rather than too many."""
+        channels = self.data.shape[3]
+        return T.min(group * CHANNELS, channels - min(channels, CHANNELS))
 
     def line(self, number: tirx.Expr) -> tirx.Expr:
         """Its first line of output."""
