@@ -1,8 +1,9 @@
 """Depthwise convolutions on cores with DSP instructions, one channel at a time.
 
-Each channel is gathered from NHWC into a plane in scratch (planes.py), convolved there with its
-weights and parameters in registers, and written back in place of its bytes. 3x3 windows and stride
-two take pairs of halves (depthwise_pairs.py), all other windows polynomials.
+Each channel is gathered from NHWC into a plane in scratch (planes.py; plane_couples.py gathers two
+at once), convolved there with its weights and parameters in registers, and written back in place of
+its bytes. 3x3 windows and stride two take pairs of halves (depthwise_pairs.py), all other windows
+polynomials.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import depthwise_pairs, depthwise_polynomials, scaling
+from tvm_tiny.schedules import depthwise_pairs, depthwise_polynomials, plane_couples, scaling
 from tvm_tiny.schedules.depthwise_pairs import Outputs
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel, call
@@ -41,11 +42,18 @@ def kernel(
     bias: Array,
     multiplier: Array,
     shift: Array,
+    *,
+    is_single: bool = False,
 ) -> Kernel | None:
-    """The kernel; None for wide windows, wide strides, and arithmetic that does not fit."""
+    """The kernel; None for wide windows, wide strides, and arithmetic that does not fit.
+
+    It gathers two channels at once if it can. `is_single` is one at a time, with half the scratch;
+    None where that is the same.
+    """
     job = _Job(attrs, data, output, weight)
-    if not job.is_supported:
+    if not job.is_supported or (is_single and not job.couples):
         return None
+    job = replace(job, is_single=is_single)
     taps = weight.reshape(-1, weight.shape[2]).T
     layer = scaling.layer_of(attrs, taps, bias, multiplier, shift)
     form = scaling.rounded(layer) if job.is_polynomial else scaling.choose(layer)
@@ -73,6 +81,13 @@ class _Job:
     data: TensorSpec
     output: TensorSpec
     weight: Array
+    is_single: bool = False
+
+    @property
+    def couples(self) -> int:
+        """How many times two channels are gathered at once."""
+        can = not self.is_single and plane_couples.can_gather(self.plane)
+        return self.data.shape[3] // 2 if can else 0
 
     @property
     def is_supported(self) -> bool:
@@ -175,8 +190,11 @@ def _kernel(
     gather, shifts = gather_microkernel(job.plane), layer.shift.astype(np.int8)
     batch, channels = job.data.shape[0], job.data.shape[3]
     in_image, out_image = job.data.elements // batch, job.output.elements // batch
-    fields, plane = table.shape[1], job.plane
-    words, fill = plane.rows * plane.words, plane.fill
+    fields, words, fill = table.shape[1], job.plane.rows * job.plane.words, job.plane.fill
+    couples = job.couples
+    gather_two = plane_couples.gather_microkernel(job.plane) if couples else gather
+    used = [gather_two] * (couples > 0) + [gather] * (channels > 2 * couples)
+    all_words = 2 * words if couples else words
     clamp = Clamp(job.attrs, job.output.elements)
 
     @T.prim_func(s_tir=True)
@@ -184,11 +202,19 @@ def _kernel(
         x: T.Buffer((batch, in_image), "int8"),
         table: T.Buffer((channels, fields), "int32"),
         shift: T.Buffer((channels,), "int8"),
-        scratch: T.Buffer((words,), "int32"),
+        scratch: T.Buffer((all_words,), "int32"),
         y: T.Buffer((batch, out_image), "int8"),
     ):
-        T.evaluate(call("tiny_fill_words", scratch[0], words, fill))
-        for n, c in T.grid(batch, channels):
+        T.evaluate(call("tiny_fill_words", scratch[0], all_words, fill))
+        for n, i in T.grid(batch, couples):
+            T.evaluate(call(gather_two.name, x[n, 2 * i], scratch[0]))
+            for j in range(2):
+                c = T.meta_var(2 * i + j)
+                T.evaluate(
+                    _convolution(convolve, shift[c], scratch[j * words], table[c, 0], y[n, c])
+                )
+        for n, i in T.grid(batch, channels - 2 * couples):
+            c = T.meta_var(2 * couples + i)
             T.evaluate(call(gather.name, x[n, c], scratch[0]))
             T.evaluate(_convolution(convolve, shift[c], scratch[0], table[c, 0], y[n, c]))
         T.evaluate(clamp.call(y[0, 0]))
@@ -197,9 +223,9 @@ def _kernel(
         "depthwise_conv2d",
         depthwise_conv2d,
         (("table", table), ("shift", shifts)),
-        TensorSpec((words,), "int32"),
+        TensorSpec((all_words,), "int32"),
         SOURCES,
-        (gather, *convolve.values()),
+        (*used, *convolve.values()),
     )
 
 

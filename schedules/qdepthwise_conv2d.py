@@ -8,6 +8,7 @@ border checks cost once for four channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from tvm.script import tirx as T
@@ -165,6 +166,8 @@ def fast_kernel(
     bias: Array,
     multiplier: Array,
     shift: Array,
+    *,
+    is_single: bool = False,
 ) -> Kernel | None:
     """The kernel of depthwise_planes.py."""
     taps = weight.reshape(-1, weight.shape[2]).T
@@ -172,7 +175,9 @@ def fast_kernel(
     if is_wide:
         return None
     output = infer(attrs, data, weight)
-    return depthwise_planes.kernel(attrs, data, output, weight, bias, multiplier, shift)
+    return depthwise_planes.kernel(
+        attrs, data, output, weight, bias, multiplier, shift, is_single=is_single
+    )
 
 
 def helium_kernel(
@@ -211,6 +216,7 @@ QDEPTHWISE_CONV2D = define(
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
             Variant("planes", frozenset({"dsp"}), fast_kernel),
+            Variant("single_planes", frozenset({"dsp"}), partial(fast_kernel, is_single=True)),
             Variant("plane", frozenset({"dsp"}), plane_kernel),
         ),
         reaches,
