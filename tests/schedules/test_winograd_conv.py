@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.schedules.suite import Suite, call_of, samples_of
-from tests.support.calls import side_by_side
+from tests.support.calls import lower, side_by_side
 from tests.support.kernels import Library
 from tvm_tiny.build_firmware import build
 from tvm_tiny.schedules import numerics, scaling, winograd_conv
-from tvm_tiny.schedules.dialect import TensorSpec, lower, run_meaning
+from tvm_tiny.schedules.dialect import TensorSpec, run_meaning
 from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes
 from tvm_tiny.schedules.winograd_inputs import ROW_ORDER
 
