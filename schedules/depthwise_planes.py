@@ -1,10 +1,10 @@
 """Depthwise convolutions on cores with DSP instructions, one channel at a time.
 
 Each channel is gathered from NHWC into a plane in scratch (planes.py), convolved there with its
-weights and parameters in registers, and written back in place of its bytes. 3x3 windows and strides
-above one take pairs of halves (depthwise_pairs.py), all other windows polynomials. Dilated windows
-see sorted columns (depthwise_phases.py), tall windows columns as rows; several outputs of a channel
-share what is gathered.
+weights and parameters in registers, and written back in place of its bytes. Small windows and
+strides above one take pairs of halves (depthwise_pairs.py), all other windows polynomials if they
+can. Dilated windows see sorted columns (depthwise_phases.py), tall windows columns as rows; several
+outputs of a channel share what is gathered.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from tvm_tiny.schedules.qdepthwise_conv2d import QDepthwiseConv2DAttributes
 
 SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_planes.c", "tvm_tiny_planes.h")
+LARGEST_SHORT = 5  # rows of words, and one more for each row
 LARGEST_TABLE = 200  # words of weights, which lie on the stack
 LARGEST_PAIR_OFFSET = 1020  # of LDRD
-OUTPUTS_OF_TILE = 8
+OUTPUTS_OF_TILE, OUTPUTS_IN_REACH = 8, 4
 LARGEST_VARIETY = 4  # of shifts that have functions of their own
 
 
@@ -47,12 +48,17 @@ def kernel(
 ) -> Kernel | None:
     """The kernel; None for large windows, far offsets, and arithmetic that does not fit."""
     job = _Job(attrs, data, output, weight)
-    if job.is_better_turned:
-        job = job.turned
-    if not job.is_supported:
-        return None
+    job = job.turned if job.is_better_turned else job
     taps = weight.reshape(-1, weight.shape[2]).T
     layer = scaling.layer_of(attrs, taps, bias, multiplier, shift)
+    found = _kernel_of(job, layer) if job.is_supported else None
+    if found is None and job.is_polynomial:
+        job = replace(job, has_halves=True)
+        found = _kernel_of(job, layer) if job.is_supported else None
+    return found
+
+
+def _kernel_of(job: _Job, layer: scaling.Layer) -> Kernel | None:
     form = scaling.rounded(layer) if job.is_polynomial else scaling.choose(layer)
     if form is None or (job.is_polynomial and not depthwise_polynomials.fits(job.weight)):
         return None
@@ -84,6 +90,7 @@ class _Job:
     output: TensorSpec
     weight: Array
     is_turned: bool = False
+    has_halves: bool = False  # where polynomials would do if they could
 
     @property
     def turned(self) -> _Job:
@@ -106,7 +113,7 @@ class _Job:
         """Whether a turned window has clearly fewer words, and columns are in reach of offsets."""
         turned = self.turned
         taps = self.weight.shape[0] * self.words, self.weight.shape[1] * turned.words
-        is_near = OUTPUTS_OF_TILE * max(turned.steps_in[0], turned.output_step) <= LARGEST_OFFSET
+        is_near = OUTPUTS_IN_REACH * max(turned.steps_in[0], turned.output_step) <= LARGEST_OFFSET
         return 4 * taps[1] < 3 * taps[0] and is_near
 
     @property
@@ -150,9 +157,15 @@ class _Job:
         return is_square and self._reach(self._words_of_small) <= LARGEST_PAIR_OFFSET
 
     @property
+    def is_short(self) -> bool:
+        """Whether windows are too short for what polynomials save to pay for their ends."""
+        return self.weight.shape[0] * (self.words + 1) <= LARGEST_SHORT
+
+    @property
     def is_polynomial(self) -> bool:
         """Whether the plane's words are polynomials."""
-        return self.phases.step == 1 and not self.is_small
+        has_halves = self.is_small or self.has_halves or self.is_short
+        return self.phases.step == 1 and not has_halves
 
     @property
     def words(self) -> int:
