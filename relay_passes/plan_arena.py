@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tvm_tiny.relay_passes._overlaps import most_shared, overlap_of
 from tvm_tiny.relay_passes._packing import Conflict, Packing, pack
-from tvm_tiny.relay_passes.program import ALIGNMENT, Program, Step, aligned
+from tvm_tiny.relay_passes.program import ALIGNMENT, Program, aligned
 from tvm_tiny.schedules.dialect import Overlap
 
 Overlaps = Mapping[tuple[str, str], Overlap]  # by the storages of an input and of the output
@@ -54,7 +55,7 @@ def plan_arena(program: Program) -> ArenaPlan:
     needed = needed_bytes(intervals, overlaps)
     offsets = pack(_packing(intervals, overlaps), needed, ALIGNMENT)
     by_storage = {i.name: offset for i, offset in zip(intervals, offsets, strict=True)}
-    placed = {tensor.name: by_storage[tensor.storage] for tensor in program.tensors}
+    placed = {t.name: by_storage[t.storage] for t in program.tensors if t.storage in by_storage}
     height = max((placed[i.name] + i.size for i in intervals), default=0)
     peak = _peak_tensor_bytes(program, intervals, placed)
     return ArenaPlan(placed, height, max(needed), peak, _overlapping(program, placed))
@@ -64,7 +65,7 @@ def live_intervals(program: Program) -> list[Interval]:
     """When each storage is live; step i is layer i."""
     storage = {tensor.name: tensor.storage for tensor in program.tensors}
     sizes = {t.storage: aligned(t.spec.nbytes) for t in program.tensors}
-    first = {storage[port.tensor]: 0 for port in program.inputs}
+    first = {storage[p.tensor]: 0 for p in program.inputs if not p.is_called_back}
     last = dict(first)
     for step, layer in enumerate(program.steps):
         first.setdefault(storage[layer.output], step)
@@ -86,20 +87,10 @@ def allowed_overlaps(program: Program, intervals: Sequence[Interval]) -> Overlap
         output = storage[step.output]
         for name in {storage[name] for name in step.inputs}:
             meets = live[name].last == live[output].first == number and name != output
-            overlap = _overlap_of(step, storage, name) if meets else None
+            overlap = overlap_of(step, storage, name) if meets else None
             if overlap is not None:
                 found[name, output] = overlap
     return found
-
-
-def _overlap_of(step: Step, storage: Mapping[str, str], name: str) -> Overlap | None:
-    """What all uses of a storage by a step allow together."""
-    uses = zip(step.inputs, step.overlaps, strict=True)
-    allowed = [overlap for used, overlap in uses if storage[used] == name]
-    shifts = [o.shift // ALIGNMENT * ALIGNMENT for o in allowed if o is not None and not o.is_exact]
-    shift, is_exact = min(shifts, default=0), len(shifts) < len(allowed)
-    is_possible = None not in allowed and (not is_exact or shift >= 0)
-    return Overlap(0 if is_exact else shift, is_exact) if is_possible else None
 
 
 def needed_bytes(intervals: Sequence[Interval], overlaps: Overlaps) -> list[int]:
@@ -110,20 +101,8 @@ def needed_bytes(intervals: Sequence[Interval], overlaps: Overlaps) -> list[int]
     outputs = {output: live[output] for _, output in overlaps}
     for output, interval in outputs.items():
         inputs = [(live[i].size, over) for (i, o), over in overlaps.items() if o == output]
-        needed[interval.first] -= _most_shared(interval.size, inputs)
+        needed[interval.first] -= most_shared(interval.size, inputs)
     return needed
-
-
-def _most_shared(size: int, inputs: Sequence[tuple[int, Overlap]]) -> int:
-    """Bytes of an output of `size` bytes that can also be bytes of its inputs, at the most.
-
-    At most one input lies exactly under it; the others begin at least by their shift behind it.
-    """
-    exact = [0, *(min(size, other) for other, overlap in inputs if overlap.is_exact)]
-    swept = [(other, min(overlap.shift, 0)) for other, overlap in inputs if not overlap.is_exact]
-    room = max((size + shift for _, shift in swept), default=0)
-    behind = min(max(room, 0), sum(max(min(o, size + s), 0) for o, s in swept))
-    return min(size, max(exact) + behind)
 
 
 def _packing(intervals: Sequence[Interval], overlaps: Overlaps) -> Packing:

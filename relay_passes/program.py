@@ -148,17 +148,21 @@ Step = Layer | Stage
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output of the model; float ports have neither scale nor zero point."""
+    """An input or output of the model; float ports have neither scale nor zero point.
+
+    Inputs by call-back arrive row by row, and are nowhere whole.
+    """
 
     name: str
     tensor: str
     scale: float | None
     zero_point: int | None
+    is_called_back: bool = False
 
 
 @dataclass(frozen=True)
 class Program:
-    """All tensors that are whole in the arena, and the steps in the order they run."""
+    """All tensors outside stages, and the steps in the order they run."""
 
     tensors: tuple[Tensor, ...]
     steps: tuple[Step, ...]

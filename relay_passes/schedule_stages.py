@@ -74,7 +74,7 @@ class StageSearch:
 
     def smallest(self) -> Found:
         """The cut whose largest step is the smallest, of those the fastest."""
-        low, high = 0, max(self.life.single(i, s.chosen) for i, s in enumerate(self._layers))
+        low, high = 0, self.enough
         found = self.within(high)
         while low + ALIGNMENT < high and found is not None:
             middle = (low + high) // 2
@@ -86,11 +86,16 @@ class StageSearch:
         assert found is not None, "single layers always have room at the bytes of the largest"
         return found
 
-    def needed_by(self, limit: int) -> tuple[str, int]:
-        """The first layer for which no cut has room, and the bytes that it needs alone."""
-        sizes = [self.life.single(i, _least(layer)) for i, layer in enumerate(self._layers)]
-        index = max(range(len(sizes)), key=lambda i: sizes[i])
-        return self._layers[index].name, sizes[index]
+    @property
+    def enough(self) -> int:
+        """Bytes with which every layer has room."""
+        return max(self.life.single(i, s.chosen) for i, s in enumerate(self._layers))
+
+    @property
+    def largest_layer(self) -> str:
+        """The layer that needs the most memory when it runs alone."""
+        sizes = {s.name: self.life.single(i, s.chosen) for i, s in enumerate(self._layers)}
+        return max(sizes, key=lambda name: sizes[name])
 
     @cached_property
     def _layers(self) -> list[Layer]:
@@ -158,7 +163,10 @@ class StageSearch:
         used |= {port.tensor for port in (*program.inputs, *program.outputs)}
         storages = {t.storage for t in program.tensors if t.name in used}
         kept = [t for t in program.tensors if t.name in used | storages]
-        program = replace(program, tensors=tuple(kept)).with_steps(steps)
+        ports = [
+            replace(port, is_called_back=port.tensor in self.called_back) for port in program.inputs
+        ]
+        program = replace(program, tensors=tuple(kept), inputs=tuple(ports)).with_steps(steps)
         total = sum(part.instructions for part in parts)
         return Found(program, max(part.bytes_live for part in parts), total)
 
@@ -201,12 +209,6 @@ def _up_to(layer: Layer, has_room: Callable[[Candidate], bool]) -> tuple[Candida
 
     every = layer.candidates or (layer.chosen,)
     return tuple(replace(candidate, make=partial(limited, candidate)) for candidate in every)
-
-
-def _least(layer: Layer) -> Candidate:
-    """The kernel with the least scratch."""
-    able = [c for c in layer.candidates if c.kernel] or [layer.chosen]
-    return min(able, key=lambda candidate: candidate.scratch_bytes)
 
 
 class _Life:

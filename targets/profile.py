@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,8 @@ from tvm_tiny.targets.elf import Function, read_functions, support_range
 
 HARNESS = 0
 RUN = 1
+CALL_BACK = -2  # of the harness; counted for nobody
+CALL_BACK_NAME = "harness_read_rows"
 
 _LAYER = re.compile(r"(?P<model>\w+?)_layer_(?P<number>\d+)_\w+")
 
@@ -33,7 +35,10 @@ class ProfileRanges:
 
 
 def profile_ranges(elf: Path, model_name: str) -> ProfileRanges:
-    """The owners of a firmware image: harness, `<model>_run`, and every `<model>_layer_NN_...`."""
+    """The owners of a firmware image: harness, `<model>_run`, and every `<model>_layer_NN_...`.
+
+    The loops of stages, `<model>_stage_N`, are part of the run function.
+    """
     functions = read_functions(elf)
     run = f"{model_name}_run"
     if not any(_base_name(function) == run for function in functions):
@@ -67,12 +72,18 @@ def _layer_names(functions: Iterable[Function], model_name: str) -> list[str]:
 
 
 def _ranges(
-    owners: tuple[str, ...], functions: Iterable[Function], support: Function
+    owners: tuple[str, ...], functions: Collection[Function], support: Function
 ) -> ProfileRanges:
     numbers = {name: number for number, name in enumerate(owners)}
+    stage = f"{owners[RUN].removesuffix('_run')}_stage_" if len(owners) > RUN else None
+    for function in functions:
+        if stage and _base_name(function).startswith(stage):
+            numbers[_base_name(function)] = RUN
+    call_backs = [f for f in functions if _base_name(f) == CALL_BACK_NAME]
     return ProfileRanges(
         owners,
         (
+            *((CALL_BACK, function.low, function.high) for function in call_backs),
             (HARNESS, support.low, support.high),
             *(
                 (numbers[_base_name(function)], function.low, function.high)

@@ -48,7 +48,8 @@ class Template(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Port:
     """An input or output as C code sees it; `kind` is "signed", "unsigned" or "float".
 
-    `label` is a C string literal, `values` are C constants: one sample, for inputs only.
+    `label` is a C string literal, `values` are C constants: one sample, for inputs only. Inputs by
+    rows are asked for by call-back.
     """
 
     label: str
@@ -56,6 +57,8 @@ class Port:
     ctype: str
     kind: str
     values: tuple[str, ...] = ()
+    index: int = 0
+    is_by_rows: bool = False
 
 
 @dataclass(frozen=True)

@@ -45,20 +45,29 @@ def host_sources(model: str, model_header: str) -> dict[str, str]:
 def harness_model_header(model: str, model_header: str) -> str:
     """The header that binds the harness to a model, given the text of the model's own header."""
     prefix = model.upper()
+    inputs = _count(model_header, f"{prefix}_INPUT_COUNT")
+    row_bytes = [_number(model_header, f"{prefix}_INPUT_{i}_ROW_BYTES") for i in range(inputs)]
     return render(
         "firmware/harness_model.h.j2",
         model=model,
         prefix=prefix,
-        inputs=_count(model_header, f"{prefix}_INPUT_COUNT"),
+        inputs=inputs,
+        row_bytes=row_bytes,
         outputs=_count(model_header, f"{prefix}_OUTPUT_COUNT"),
     )
 
 
 def _count(header: str, macro: str) -> int:
-    found = re.search(rf"^\s*#\s*define\s+{macro}\s+\(?(\d+)", header, re.MULTILINE)
-    if found is None or int(found[1]) == 0:
+    number = _number(header, macro)
+    if number == 0:
         raise CompileError(f"the model's header defines no positive number {macro}", where=macro)
-    return int(found[1])
+    return number
+
+
+def _number(header: str, macro: str) -> int:
+    """The number that a macro stands for, 0 if there is no such macro."""
+    found = re.search(rf"^\s*#\s*define\s+{macro}\s+\(?(\d+)", header, re.MULTILINE)
+    return int(found[1]) if found else 0
 
 
 def _read(names: tuple[str, ...]) -> dict[str, str]:

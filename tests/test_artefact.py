@@ -8,17 +8,19 @@ import pytest
 
 from tvm_tiny import artefact
 from tvm_tiny.errors import ArtefactError
-from tvm_tiny.metadata import LayerInfo, Metadata, PortInfo, TargetInfo, parse
+from tvm_tiny.metadata import FORMAT, LayerInfo, Metadata, PortInfo, TargetInfo, parse
 
 SOURCES = {"m.c": "int m;\n", "m.h": "/* größe */\n"}
 METADATA = Metadata(
-    format=1,
+    format=FORMAT,
     name="m",
     tvm_tiny="0",
     tvm="0",
     target=TargetInfo("board", 1000, 2000),
     arena_bytes=64,
     arena_lower_bound_bytes=48,
+    peak_tensor_bytes=48,
+    stages=(),
     inputs=(PortInfo("x", (1, 2), "int8", 0.5, -3),),
     outputs=(PortInfo("y", (1, 2), "float32", None, None),),
     layers=(LayerInfo("y", "dequantize", "m_layer_00", 0, 8),),
@@ -121,8 +123,8 @@ def test_paths_that_lead_outside_are_never_written(saved: Path, tmp_path: Path) 
 
 
 def test_another_format_is_an_error() -> None:
-    changed = METADATA.as_json().replace(b'"format": 1', b'"format": 99')
-    with pytest.raises(ArtefactError, match=r"unknown artefact format[\s\S]*limit 1, found 99"):
+    changed = METADATA.as_json().replace(b'"format": 2', b'"format": 99')
+    with pytest.raises(ArtefactError, match=r"unknown artefact format[\s\S]*limit 2, found 99"):
         parse(changed)
 
 

@@ -26,6 +26,8 @@ RUN_FIELDS = [
     "core",
     "arena_bytes",
     "arena_lower_bound_bytes",
+    "peak_tensor_bytes",
+    "patch",
     "stack_bytes",
     "flash_code_bytes",
     "flash_weights_bytes",
@@ -209,7 +211,7 @@ def test_goals_choose_kernels(goal: str, kernel: str, models: Path, tmp_path: Pa
 
 def test_help_of_every_command() -> None:
     names = re.findall(r"^  (\w+)  ", done("--help").partition("Commands:")[2], re.MULTILINE)
-    assert names == ["build", "doctor", "profile", "project", "run", "targets"]
+    assert names == ["build", "doctor", "memory", "profile", "project", "run", "targets"]
     for name in names:
         text = done(name, "--help")
         assert f"main {name}" in text

@@ -15,8 +15,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from tests.support.shared import REPOSITORY
+from tvm_tiny.cli import main
 from tvm_tiny.schedules import dialect
 from tvm_tiny.targets import board as board_module
 from tvm_tiny.targets import target as target_module
@@ -113,13 +115,22 @@ def test_names_in_the_pages_are_there() -> None:
     assert "__all__" in (REPOSITORY / "schedules/__init__.py").read_text()
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "kernels.md"])
+@pytest.mark.parametrize("page", ["architecture.md", "kernels.md", "memory.md"])
 def test_files_in_the_pages_are_there(page: str) -> None:
     text = (REPOSITORY / "docs" / page).read_text()
     paths = re.findall(r"`((?:\w+/)+[\w*]+\.(?:py|c|h|toml))`", text)
     assert paths
     for path in paths:
         assert list(REPOSITORY.glob(path)), path
+
+
+def test_memory_page(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    python, command = blocks("docs/memory.md")[:2]
+    exec(compile(python.text, "memory.md", "exec"), {})
+    assert "peak, patches" in capsys.readouterr().out
+    (_, *arguments) = shlex.split(command.text)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0 and "peak, patches" in result.output
 
 
 def known_boards(monkeypatch: pytest.MonkeyPatch, *added: Board) -> None:

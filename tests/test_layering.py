@@ -86,6 +86,11 @@ def test_importing_the_package_does_not_import_tvm() -> None:
     assert "tvm" not in imported("import tvm_tiny")
 
 
+def test_architectures_are_analysed_without_tvm() -> None:
+    code = "import tvm_tiny; from tvm_tiny import zoo; tvm_tiny.memory(zoo.mobilenet_v2())"
+    assert "tvm" not in imported(code)
+
+
 def test_extras_are_imported_where_they_are_used() -> None:
     extras = {"torch", "torchao", "onnxruntime", "tflite_micro", "matplotlib", "xgboost"}
     used = imported(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tvm_tiny.version import VERSION as __version__
 
 if TYPE_CHECKING:
+    from tvm_tiny.analysis import MemoryReport, memory
     from tvm_tiny.build_firmware import build
     from tvm_tiny.firmware import Firmware
     from tvm_tiny.firmware import open_firmware as open
@@ -21,12 +22,23 @@ if TYPE_CHECKING:
 # Name -> (module, attribute): TVM is imported when something is first used, not before.
 _LAZY = {
     "build": ("tvm_tiny.build_firmware", "build"),
+    "memory": ("tvm_tiny.analysis", "memory"),
     "load": ("tvm_tiny.importers", "load"),
     "open": ("tvm_tiny.firmware", "open_firmware"),
     "Firmware": ("tvm_tiny.firmware", "Firmware"),
+    "MemoryReport": ("tvm_tiny.analysis", "MemoryReport"),
     "RunResult": ("tvm_tiny.result", "RunResult"),
 }
-__all__ = ["Firmware", "RunResult", "__version__", "build", "load", "open"]
+__all__ = [
+    "Firmware",
+    "MemoryReport",
+    "RunResult",
+    "__version__",
+    "build",
+    "load",
+    "memory",
+    "open",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,6 +11,7 @@ from tvm_tiny.firmware import Firmware
 from tvm_tiny.metadata import describe
 from tvm_tiny.pipeline import compile_module
 from tvm_tiny.relay_passes.choose_kernels import Limits
+from tvm_tiny.relay_passes.fit_memory import Staging
 from tvm_tiny.targets.linker import largest_arena
 from tvm_tiny.targets.target import Target, resolve
 
@@ -23,6 +24,9 @@ def build(
     sram: int | None = None,
     flash: int | None = None,
     optimize: str = "speed",
+    patch: str = "auto",
+    input_rows: bool = False,
+    integer_io: bool = False,
 ) -> Firmware:
     """Compile `model` for `target` and link it.
 
@@ -31,7 +35,10 @@ def build(
     `flash` are hard limits in bytes. `name` prefixes every C symbol (default: the file's name).
     `optimize` is "speed" (the fastest kernels that fit), "balanced" (at most 1.3 times the int8
     weights and 40 KB of Flash, if that is possible) or "size" (less still,
-    at up to 100 instructions a byte).
+    at up to 100 instructions a byte). `patch` is "auto" (layers run by strips of rows where the
+    SRAM has no room for whole tensors) or "off". With `input_rows` the model asks for its input
+    row by row, by call-back, and it need not be whole in the SRAM. With `integer_io` float inputs
+    and outputs that are quantised at once become int8 ones with that scale and zero point.
 
     Raises ModelError, UnsupportedError, TargetError, DoesNotFitError, MissingToolError.
     """
@@ -39,7 +46,9 @@ def build(
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
     symbol = identifier(name or default_name(model))
     limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen))
-    compiled = compile_module(importers.load(model), symbol, chosen.core.features, limits)
+    staging = Staging(patch, input_rows, integer_io)
+    module = importers.load(model)
+    compiled = compile_module(module, symbol, chosen.core.features, limits, staging)
     metadata = describe(compiled, chosen)
     return Firmware.link(compiled.code.files, metadata, chosen)
 

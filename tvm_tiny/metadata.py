@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 
 import msgspec
 
 from tvm_tiny.errors import ArtefactError
 from tvm_tiny.pipeline import Compiled
-from tvm_tiny.relay_passes.program import Port, Program
+from tvm_tiny.relay_passes.program import Port, Program, Stage, layers_of
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.targets.target import Target
 from tvm_tiny.version import VERSION
 
-FORMAT = 1
+FORMAT = 2
 
 
 class PortInfo(msgspec.Struct, frozen=True):
-    """An input or output; scale and zero point are None for float tensors."""
+    """An input or output; scale and zero point are None for float tensors.
+
+    Inputs by rows arrive by call-back.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     scale: float | None
     zero_point: int | None
+    by_rows: bool = False
 
 
 class CostInfo(msgspec.Struct, frozen=True):
@@ -49,6 +53,15 @@ class LayerInfo(msgspec.Struct, frozen=True):
     cost: CostInfo | None = None
 
 
+class StageInfo(msgspec.Struct, frozen=True):
+    """Layers `first` to `last` run by strips, which make `rows` rows of each layer at a time."""
+
+    first: int
+    last: int
+    rows: tuple[int, ...]
+    scratch_bytes: int
+
+
 class TargetInfo(msgspec.Struct, frozen=True):
     """What the firmware was built for."""
 
@@ -67,6 +80,8 @@ class Metadata(msgspec.Struct, frozen=True):
     target: TargetInfo
     arena_bytes: int
     arena_lower_bound_bytes: int
+    peak_tensor_bytes: int
+    stages: tuple[StageInfo, ...]
     inputs: tuple[PortInfo, ...]
     outputs: tuple[PortInfo, ...]
     layers: tuple[LayerInfo, ...]
@@ -90,6 +105,8 @@ def describe(compiled: Compiled, target: Target) -> Metadata:
         target=TargetInfo(target.name, target.sram_bytes, target.flash_bytes),
         arena_bytes=compiled.plan.arena_bytes,
         arena_lower_bound_bytes=compiled.plan.lower_bound_bytes,
+        peak_tensor_bytes=compiled.plan.peak_tensor_bytes,
+        stages=tuple(_stages(program)),
         inputs=_ports(program, program.inputs),
         outputs=_ports(program, program.outputs),
         layers=tuple(
@@ -124,6 +141,16 @@ def parse(data: bytes) -> Metadata:
     return metadata
 
 
+def _stages(program: Program) -> Iterator[StageInfo]:
+    number = 0
+    for step in program.steps:
+        last = number + len(layers_of(step)) - 1
+        if isinstance(step, Stage):
+            rows = tuple(item.rows for item in step.row_layers)
+            yield StageInfo(number, last, rows, step.scratch_bytes)
+        number = last + 1
+
+
 def _cost(chosen: Candidate, cycle_model: str) -> CostInfo:
     cycles, flash_bytes = chosen.cycles(cycle_model), sum(chosen.pieces.values())
     instructions = chosen.instructions if chosen.is_measured and chosen.instructions else None
@@ -133,6 +160,8 @@ def _cost(chosen: Candidate, cycle_model: str) -> CostInfo:
 def _ports(program: Program, ports: tuple[Port, ...]) -> tuple[PortInfo, ...]:
     specs = [program.tensor(port.tensor).spec for port in ports]
     return tuple(
-        PortInfo(port.name, spec.shape, spec.dtype, port.scale, port.zero_point)
+        PortInfo(
+            port.name, spec.shape, spec.dtype, port.scale, port.zero_point, port.is_called_back
+        )
         for port, spec in zip(ports, specs, strict=True)
     )

@@ -1,6 +1,6 @@
 """The whole compilation, top to bottom.
 
-    load -> graph passes -> program -> choice of kernels, arena plan -> C sources -> ELF
+    load -> graph passes -> program -> order, kernels, stages, arena plan -> C sources -> ELF
 
 Every step is a pure function of the one before; `build` in build_firmware.py runs them all.
 """
@@ -13,14 +13,16 @@ from dataclasses import dataclass
 import tvm
 
 from tvm_tiny.codegen.generate import GeneratedCode, generate
-from tvm_tiny.relay_passes.choose_kernels import Limits, choose_kernels, with_less_scratch
+from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.crop_zero_taps import CropZeroTaps
 from tvm_tiny.relay_passes.drop_dead_channels import DropDeadChannels
+from tvm_tiny.relay_passes.fit_memory import BY_NEED, NO_LIMITS, Staging, fit_memory
 from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
 from tvm_tiny.relay_passes.merge_equal_channels import MergeEqualChannels
-from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
+from tvm_tiny.relay_passes.order_operators import order_operators
+from tvm_tiny.relay_passes.plan_arena import ArenaPlan
 from tvm_tiny.relay_passes.program import Program, program_of
 from tvm_tiny.relay_passes.quantized_to_tiny import QuantizedToTiny
 from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
@@ -36,7 +38,6 @@ GRAPH_PASSES = (
     CropZeroTaps(),  # windows lose their borders of zeros
     FoldConstantChannels(),  # those that have to stay keep only a bias
 )
-NO_LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -57,27 +58,20 @@ def rewrite(module: tvm.IRModule) -> tvm.IRModule:
 
 
 def compile_module(
-    module: tvm.IRModule, name: str, features: Collection[str] = (), limits: Limits = NO_LIMITS
+    module: tvm.IRModule,
+    name: str,
+    features: Collection[str] = (),
+    limits: Limits = NO_LIMITS,
+    staging: Staging = BY_NEED,
 ) -> Compiled:
     """Compile an imported module to C sources whose symbols start with `name`.
 
     `features` are those of the core that kernels may use; the C also runs without them. Kernels
-    are chosen for the goal and the memories of `limits`, as far as they can.
-    Raises UnsupportedError listing every operator that has no integer form.
+    are chosen for the goal and the memories of `limits`, and layers run in stages where that is
+    needed for them. Raises UnsupportedError listing every operator that has no integer form, and
+    DoesNotFitError.
     """
     rewritten = rewrite(module)
-    program, plan = fit(program_of(rewritten, features), limits)
+    given = order_operators(program_of(rewritten, features))
+    program, plan = fit_memory(given, limits, features, staging)
     return Compiled(rewritten, program, plan, generate(program, plan, name))
-
-
-def fit(program: Program, limits: Limits) -> tuple[Program, ArenaPlan]:
-    """Choose kernels, with less and less scratch until the arena fits or none has less."""
-    while True:
-        chosen = choose_kernels(program, limits)
-        plan = plan_arena(chosen)
-        if limits.arena_bytes is None or plan.arena_bytes <= limits.arena_bytes:
-            return chosen, plan
-        smaller = with_less_scratch(chosen, limits.arena_bytes)
-        if smaller is None:
-            return chosen, plan
-        program = smaller

@@ -79,6 +79,8 @@ def _port(port: PortInfo, index: int, values: tuple[str, ...] = ()) -> Port:
         ctype=_CTYPES.get(port.dtype, f"{port.dtype}_t"),
         kind=_KINDS[kind],
         values=values,
+        index=index,
+        is_by_rows=port.by_rows,
     )
 
 

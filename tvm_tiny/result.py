@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
-from tvm_tiny.metadata import PortInfo
+from tvm_tiny.metadata import PortInfo, StageInfo
 from tvm_tiny.targets import cycles
 from tvm_tiny.targets.raw_run import RawRun, instructions_by_owner
 
@@ -49,6 +50,8 @@ class RunResult:
     core: str
     arena_bytes: int
     arena_lower_bound_bytes: int
+    peak_tensor_bytes: int
+    patch: tuple[StageInfo, ...]
     stack_bytes: int | None
     flash_code_bytes: int
     flash_weights_bytes: int
@@ -67,7 +70,9 @@ class RunResult:
         plain = asdict(self)
         ports = [asdict_port(port) for port in self.output_ports]
         layers = [asdict(layer) for layer in self.layers]
-        return {name: plain[name] for name in JSON_FIELDS} | {"outputs": ports, "layers": layers}
+        stages = msgspec.to_builtins(self.patch)
+        lists = {"patch": stages, "outputs": ports, "layers": layers}
+        return {name: plain[name] for name in JSON_FIELDS} | lists
 
 
 JSON_FIELDS = (
@@ -75,6 +80,7 @@ JSON_FIELDS = (
     "core",
     "arena_bytes",
     "arena_lower_bound_bytes",
+    "peak_tensor_bytes",
     "stack_bytes",
     "flash_code_bytes",
     "flash_weights_bytes",
@@ -120,6 +126,8 @@ def measure(firmware: Firmware, raw: RawRun, outputs: Sequence[Array]) -> RunRes
         core=firmware.target.core.name,
         arena_bytes=metadata.arena_bytes,
         arena_lower_bound_bytes=metadata.arena_lower_bound_bytes,
+        peak_tensor_bytes=metadata.peak_tensor_bytes,
+        patch=metadata.stages,
         stack_bytes=raw.stack_bytes,
         flash_code_bytes=image.sizes.flash_code_bytes,
         flash_weights_bytes=image.sizes.flash_weights_bytes,

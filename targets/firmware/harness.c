@@ -23,6 +23,48 @@ struct harness_stats {
 static uint8_t arena[MODEL_ARENA_BYTES] __attribute__((aligned(MODEL_ARENA_ALIGN)));
 static model_context context;
 
+#if MODEL_BY_ROWS
+/* Inputs by rows stay in the file until the model asks for them. */
+struct row_source {
+    int32_t file;
+    size_t position; /* of the sample's first row */
+    size_t row_bytes;
+};
+
+static struct row_source sources[MODEL_INPUT_COUNT];
+static size_t next_sample;
+
+static __attribute__((noinline)) int harness_read_rows(void *user, int first_row, int rows, model_row_type *dst)
+{
+    const struct row_source *source = user;
+    const size_t bytes = (size_t)rows * source->row_bytes;
+
+    harness_seek(source->file, source->position + (size_t)first_row * source->row_bytes);
+    return harness_read(source->file, dst, bytes) == bytes ? 0 : 1;
+}
+
+static bool read_sample(int32_t file)
+{
+    size_t position = next_sample;
+    unsigned i;
+
+    for (i = 0; i < MODEL_INPUT_COUNT; i++) {
+        sources[i] = (struct row_source){file, position, model_row_bytes[i]};
+        harness_seek(file, position);
+        position += model_input_bytes[i];
+        if (position > harness_length(file)) {
+            return false;
+        }
+        if (model_row_bytes[i] > 0) {
+            (void)model_set_source(&context, i, harness_read_rows, &sources[i]);
+        } else {
+            (void)harness_read(file, model_input(&context, i), model_input_bytes[i]);
+        }
+    }
+    next_sample = position;
+    return true;
+}
+#else
 static bool read_sample(int32_t file)
 {
     unsigned i;
@@ -35,6 +77,7 @@ static bool read_sample(int32_t file)
     }
     return true;
 }
+#endif
 
 static void write_outputs(int32_t file)
 {

@@ -40,6 +40,22 @@ size_t harness_write(int32_t file, const void *buffer, size_t size)
     return fwrite(buffer, 1, size, files[file]);
 }
 
+size_t harness_length(int32_t file)
+{
+    const long position = ftell(files[file]);
+    long length;
+
+    (void)fseek(files[file], 0, SEEK_END);
+    length = ftell(files[file]);
+    (void)fseek(files[file], position, SEEK_SET);
+    return (size_t)length;
+}
+
+void harness_seek(int32_t file, size_t position)
+{
+    (void)fseek(files[file], (long)position, SEEK_SET);
+}
+
 void harness_close(int32_t file)
 {
     fclose(files[file]);

@@ -5,6 +5,8 @@ enum operation {
     SYS_CLOSE = 0x02,
     SYS_WRITE = 0x05,
     SYS_READ = 0x06,
+    SYS_SEEK = 0x0a,
+    SYS_FLEN = 0x0c,
     SYS_EXIT_EXTENDED = 0x20
 };
 
@@ -49,6 +51,20 @@ size_t semihosting_write(int32_t file, const void *buffer, size_t size)
     const uint32_t arguments[] = {(uint32_t)file, (uint32_t)(uintptr_t)buffer, (uint32_t)size};
 
     return size - (size_t)call_host(SYS_WRITE, arguments);
+}
+
+size_t semihosting_length(int32_t file)
+{
+    const uint32_t arguments[] = {(uint32_t)file};
+
+    return (size_t)call_host(SYS_FLEN, arguments);
+}
+
+void semihosting_seek(int32_t file, size_t position)
+{
+    const uint32_t arguments[] = {(uint32_t)file, (uint32_t)position};
+
+    (void)call_host(SYS_SEEK, arguments);
 }
 
 void semihosting_close(int32_t file)

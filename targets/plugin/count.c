@@ -3,13 +3,15 @@
  *
  * Arguments:
  *   ranges=FILE  lines "owner low high" (owner decimal, addresses hexadecimal, high exclusive).
- *                Owner 0 is the harness, 1 the run function, 2 and up the layers.
+ *                Owner 0 is the harness, 1 the run function, 2 and up the layers; -2 is a
+ *                call-back of the harness, which may lie inside its range but stands before it.
  *   out=FILE     where the result goes
  *   follow=on    never stop: keep track of the owner until the emulator ends (for fault reports)
  *
  * A block that starts in a listed range makes that range's owner the current one; any other block
  * belongs to whoever is current, so a helper is paid for by its caller. Counting begins with the
  * first block of owner 1 and ends for good with the next block of owner 0: exactly one inference.
+ * A call-back and all that it calls of the harness belong to nobody and end nothing.
  *
  * Result, one record a line:
  *   block INDEX ADDRESS SIZE INSTRUCTIONS       (address hexadecimal, size in bytes)
@@ -25,7 +27,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-enum { OWNER_NONE = -1, OWNER_HARNESS = 0, OWNER_RUN = 1 };
+enum { OWNER_CALL_BACK = -2, OWNER_NONE = -1, OWNER_HARNESS = 0, OWNER_RUN = 1 };
 enum { BUCKETS = 4096 };
 
 struct tally {
@@ -52,7 +54,7 @@ struct range {
     uint32_t high;
 };
 
-enum phase { WAITING, COUNTING, FINISHED };
+enum phase { WAITING, COUNTING, CALLED_BACK, FINISHED };
 
 EXPORT int qemu_plugin_version = QEMU_PLUGIN_API_VERSION;
 
@@ -177,9 +179,17 @@ static void on_block(unsigned int vcpu_index, void *userdata)
     if (phase == FINISHED) {
         return; /* the reset takes effect a little later */
     }
+    if (block->range_owner == OWNER_CALL_BACK) {
+        phase = phase == COUNTING ? CALLED_BACK : phase;
+        previous = NULL;
+        return;
+    }
     if (block->range_owner == OWNER_HARNESS) {
         enter_harness();
         return;
+    }
+    if (phase == CALLED_BACK) {
+        phase = COUNTING; /* back in the model */
     }
     if (phase == WAITING) {
         if (block->range_owner != OWNER_RUN) {

@@ -13,7 +13,7 @@ from tests.support.calls import side_by_side
 from tests.support.layers import Layer as NamedLayer
 from tvm_tiny.cli import options
 from tvm_tiny.errors import TargetError
-from tvm_tiny.pipeline import compile_module, fit
+from tvm_tiny.pipeline import compile_module
 from tvm_tiny.relay_passes.choose_kernels import (
     BALANCED_CODE,
     GOALS,
@@ -23,6 +23,7 @@ from tvm_tiny.relay_passes.choose_kernels import (
     choose_kernels,
     with_less_scratch,
 )
+from tvm_tiny.relay_passes.fit_memory import OFF, Staging, fit_memory
 from tvm_tiny.relay_passes.program import Layer, Port, Program, Tensor, program_of
 from tvm_tiny.schedules import costs
 from tvm_tiny.schedules.candidates import Candidate
@@ -177,10 +178,12 @@ def test_less_scratch_where_most_is_live() -> None:
     hungry = [Variant("fast", 100, 1, scratch=640), Variant("small", 300, 1, scratch=64)]
     modest = [Variant("fast", 100, 1, scratch=320), Variant("small", 300, 1)]
     whole = program(hungry, modest)
-    chosen, plan = fit(whole, Limits(arena_bytes=400))
+    chosen, plan = fit_memory(whole, Limits(arena_bytes=400), staging=Staging(OFF))
     assert variants(chosen) == ["small", "fast"]
     assert plan.arena_bytes <= 400
-    chosen, plan = fit(whole, Limits(arena_bytes=8))  # as little as there is
+    chosen, plan = fit_memory(
+        whole, Limits(arena_bytes=8), staging=Staging(OFF)
+    )  # as little as there is
     assert variants(chosen) == ["small", "small"]
     assert with_less_scratch(chosen, 8) is None
 

@@ -59,6 +59,9 @@ class Source:
     flash: int | None
     name: str | None
     optimize: str | None
+    patch: str | None = None
+    input_rows: bool = False
+    integer_io: bool = False
 
     @property
     def is_artefact(self) -> bool:
@@ -82,6 +85,16 @@ _MODEL_OPTIONS = (
         "int8 weights and 40 KB of Flash (balanced), or less still, at up to 100 "
         "instructions a byte (size).",
     ),
+    click.option(
+        "--patch",
+        metavar="auto|off|ROWSxCOLS@SPLIT",
+        help="Keep only parts of large tensors: where the SRAM has no room for whole ones (auto, "
+        "the default), never (off), or the first SPLIT convolutions in so many patches.",
+    ),
+    click.option("--input-rows", is_flag=True, help="The input arrives row by row, by call-back."),
+    click.option(
+        "--integer-io", is_flag=True, help="Float inputs and outputs become int8, with their scale."
+    ),
     click.option("--name", help="Prefix of all C names. Default: the name of the model's file."),
 )
 
@@ -98,9 +111,13 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
         flash: int | None,
         name: str | None,
         optimize: str | None,
+        patch: str | None,
+        input_rows: bool,
+        integer_io: bool,
         **others: Any,
     ) -> None:
-        command(Source(model, target, sram, flash, name, optimize), **others)
+        made = (patch, input_rows, integer_io)
+        command(Source(model, target, sram, flash, name, optimize, *made), **others)
 
     return functools.reduce(
         lambda function, option: option(function), _MODEL_OPTIONS[::-1], wrapped

@@ -24,9 +24,10 @@ def firmware_of(source: Source) -> Firmware:
 
 
 def _open(source: Source) -> Firmware:
-    for option in ("sram", "flash", "name", "optimize"):
-        if getattr(source, option) is not None:
-            raise click.UsageError(f"--{option} cannot change firmware that is built already")
+    for option in ("sram", "flash", "name", "optimize", "patch", "input_rows", "integer_io"):
+        if getattr(source, option) not in (None, False):
+            flag = option.replace("_", "-")
+            raise click.UsageError(f"--{flag} cannot change firmware that is built already")
     with phase(f"opening {source.model}"):
         from tvm_tiny.firmware import open_firmware
 
@@ -57,6 +58,9 @@ def _compile(source: Source) -> Firmware:
             target,
             name=source.name or default_name(source.model),
             optimize=source.optimize or "speed",
+            patch=source.patch or "auto",
+            input_rows=source.input_rows,
+            integer_io=source.integer_io,
         )
 
 
@@ -69,6 +73,10 @@ def facts_of(firmware: Firmware) -> dict[str, Any]:
         "core": firmware.target.core.name,
         "arena_bytes": metadata.arena_bytes,
         "arena_lower_bound_bytes": metadata.arena_lower_bound_bytes,
+        "peak_tensor_bytes": metadata.peak_tensor_bytes,
+        "patch": [
+            {"first": s.first, "last": s.last, "rows": list(s.rows)} for s in metadata.stages
+        ],
         "flash_code_bytes": sizes.flash_code_bytes,
         "flash_weights_bytes": sizes.flash_weights_bytes,
         "sram_limit_bytes": firmware.target.sram_bytes,

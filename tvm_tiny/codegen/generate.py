@@ -118,7 +118,8 @@ class _Generator:
             "runs": self._runs(layers, stages),
             "macs": sum(layer.macs for layer in self.program.layers),
             "weight_bytes": weight_bytes,
-            "tensors": [self._tensor_row(tensor) for tensor in self.program.tensors],
+            "tensors": [self._tensor_row(tensor) for tensor in self._placed()],
+            "row_type": self._row_type(),
             "inputs": self._ports("input", self.program.inputs),
             "outputs": self._ports("output", self.program.outputs),
             "max_rank": max(4, *(len(t.spec.shape) for t in self.program.tensors)),
@@ -137,9 +138,19 @@ class _Generator:
         symbols = tuple(layer.symbol for layer in layers)
         return GeneratedCode(self.name, sources, symbols, weight_bytes)
 
+    def _placed(self) -> list[Tensor]:
+        """Tensors that are in the arena."""
+        return [t for t in self.program.tensors if t.name in self.plan.offsets]
+
+    def _row_type(self) -> str:
+        """C type of what call-backs write; nothing where there are none."""
+        ports = [port for port in self.program.inputs if port.is_called_back]
+        types = {c_type(self.tensors[port.tensor].spec.dtype) for port in ports}
+        return "void" if len(types) > 1 else next(iter(types), "")
+
     def _labels(self) -> dict[str, str]:
         labels: dict[str, str] = {}
-        for tensor in self.program.tensors:
+        for tensor in self._placed():
             label = identifier(tensor.name, "tensor").upper()
             labels[tensor.name] = unique(f"T_{label}", labels.values())
         return labels
@@ -153,9 +164,9 @@ class _Generator:
         }
 
     def _ports(self, kind: str, ports: tuple[Port, ...]) -> list[dict[str, Any]]:
-        return [self._port(f"{kind}_{index}", port) for index, port in enumerate(ports)]
+        return [self._port(kind, index, port) for index, port in enumerate(ports)]
 
-    def _port(self, which: str, port: Port) -> dict[str, Any]:
+    def _port(self, kind: str, index: int, port: Port) -> dict[str, Any]:
         tensor = self.tensors[port.tensor]
         spec = tensor.spec
         shape = ", ".join(str(extent) for extent in spec.shape) or "1"
@@ -171,10 +182,13 @@ class _Generator:
         )
         scaling = "" if port.scale is None else f", {port.scale:.9g} * (q - {port.zero_point})"
         return {
-            "label": self.labels[port.tensor],
+            "index": index,
+            "is_called_back": port.is_called_back,
+            "row_bytes": spec.nbytes // spec.shape[1] if port.is_called_back else 0,
+            "label": self.labels.get(port.tensor, "-1"),
             "nbytes": spec.nbytes,
             "initialiser": ", ".join(fields),
-            "assertion": f"{which}_is_inside",
+            "assertion": f"{kind}_{index}_is_inside",
             "description": f"{c_comment(port.name)}, {_shape(spec)}{scaling}",
         }
 
@@ -248,6 +262,7 @@ class _Generator:
 
     def _stages(self, layers: Sequence[LayerText]) -> list[StageText]:
         outputs = [layer.output for layer in self.program.layers]
+        ports = {port.tensor: index for index, port in enumerate(self.program.inputs)}
         callees = {
             output: Callee(text.symbol, text.is_in_arena)
             for output, text in zip(outputs, layers, strict=True)
@@ -255,7 +270,12 @@ class _Generator:
         stages = [step for step in self.program.steps if isinstance(step, Stage)]
         return [
             stage_text(
-                stage, f"{self.name}_stage_{n}", callees, self._address, self._scratch(stage)
+                stage,
+                f"{self.name}_stage_{n}",
+                callees,
+                self._address,
+                self._scratch(stage),
+                ports,
             )
             for n, stage in enumerate(stages)
         ]

@@ -59,16 +59,20 @@ def stage_text(
     callees: Mapping[str, Callee],
     address: Callable[[str], str],
     scratch: str,
+    ports: Mapping[str, int],
 ) -> StageText:
-    """Text of a stage; callees go by outputs' names, `address` by tensors'."""
-    writer = _Writer(stage, address)
+    """Text of a stage; callees go by outputs' names, `address` by tensors'.
+
+    `ports` are the numbers of the model's inputs.
+    """
+    writer = _Writer(stage, address, ports)
     branches = [writer.layer(item, callees[item.layer.output]) for item in stage.row_layers]
     copies = [writer.copy(rows) for rows in stage.rows if rows.source is not None]
     numbers = [callees[layer.output].symbol for layer in (stage.layers[0], stage.layers[-1])]
     return StageText(
         symbol,
         f"Layers {_number(numbers[0])} to {_number(numbers[1])} by rows",
-        scratch,
+        scratch if any(rows.offset is not None for rows in stage.rows) else "",
         tuple(writer.rows(rows) for rows in stage.rows),
         writer.names[stage.output],
         (*reversed(branches), *copies),
@@ -81,8 +85,10 @@ def _number(symbol: str) -> str:
 
 
 class _Writer:
-    def __init__(self, stage: Stage, address: Callable[[str], str]) -> None:
-        self.stage, self.address = stage, address
+    def __init__(
+        self, stage: Stage, address: Callable[[str], str], ports: Mapping[str, int]
+    ) -> None:
+        self.stage, self.address, self.ports = stage, address, ports
         self.names: dict[str, str] = {}
         for rows in stage.rows:
             self.names[rows.name] = unique(identifier(rows.name, "t"), self.names.values())
@@ -144,12 +150,13 @@ class _Writer:
                 f"{source}.needed = {name}.end;",
             ]
             return Branch(condition, tuple(lines))
+        port = next(number for name, number in self.ports.items() if copy_of(name) == rows.name)
         return Branch(
             condition,
             (
                 f"const int32_t row = {name}.end;",
                 f"void *const made = tiny_rows_add(&{name}, {rows.copied});",
-                f"if (ctx->read_rows(ctx->user, row, {rows.copied}, made) != 0) {{",
+                f"if (ctx->read_rows[{port}](ctx->user[{port}], row, {rows.copied}, made) != 0) {{",
                 "  return 1;",
                 "}",
             ),

@@ -1,0 +1,105 @@
+"""Kernels, stages and the arena's plan together: the fastest that the SRAM has room for.
+
+Where the fastest kernels' arena is too large, layers become stages (schedule_stages.py) and kernels
+with less scratch are taken, whichever costs the fewest instructions. The search knows what each
+step needs; where the plan of all steps needs more, it is asked again for as much less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+from tvm_tiny.errors import DoesNotFitError, TargetError, UnsupportedError
+from tvm_tiny.relay_passes.choose_kernels import Limits, choose_kernels, with_less_scratch
+from tvm_tiny.relay_passes.integer_ports import integer_ports
+from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
+from tvm_tiny.relay_passes.program import ALIGNMENT, Program
+from tvm_tiny.relay_passes.schedule_stages import StageSearch
+from tvm_tiny.relay_passes.stages import streamable_inputs
+
+AUTO, OFF = "auto", "off"
+STEPS = 40  # that limits for the search take towards zero, where plans do not reach them
+
+
+@dataclass(frozen=True)
+class Staging:
+    """How tensors may be kept in parts, beside what is live at a time anyway.
+
+    `patch` is "auto" (stages where nothing else fits) or "off". With `input_rows` the model's
+    input arrives row by row, by call-back. With `integer_io` float ports become int8 ones.
+    """
+
+    patch: str = AUTO
+    input_rows: bool = False
+    integer_io: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what is neither."""
+        if self.patch not in (AUTO, OFF):
+            raise TargetError(f"unknown value {self.patch!r}; known are auto, off", where="patch")
+
+
+NO_LIMITS, BY_NEED = Limits(), Staging()
+
+
+def fit_memory(
+    program: Program,
+    limits: Limits = NO_LIMITS,
+    features: Collection[str] = (),
+    staging: Staging = BY_NEED,
+) -> tuple[Program, ArenaPlan]:
+    """Choose kernels and stages for the memories of `limits`, and plan the arena.
+
+    Without stages the plan may exceed the limit, if none of less is found. Raises DoesNotFitError
+    where stages are allowed and nothing fits, and UnsupportedError for inputs not made of rows.
+    """
+    program = integer_ports(program) if staging.integer_io else program
+    called_back = streamable_inputs(program) if staging.input_rows else frozenset()
+    if staging.input_rows and not called_back:
+        raise UnsupportedError(
+            "no input can arrive row by row",
+            where=", ".join(port.name for port in program.inputs),
+            hint="inputs must be images of whole words a row (batch 1, NHWC), read by layers that "
+            "work on rows",
+        )
+    if not called_back:
+        chosen = choose_kernels(program, limits)
+        plan = plan_arena(chosen)
+        if limits.arena_bytes is None or plan.arena_bytes <= limits.arena_bytes:
+            return chosen, plan
+        if staging.patch == OFF:
+            return _with_less_scratch(chosen, plan, limits, limits.arena_bytes)
+    return _staged(StageSearch(program, features, called_back), limits)
+
+
+def _with_less_scratch(
+    program: Program, plan: ArenaPlan, limits: Limits, arena_bytes: int
+) -> tuple[Program, ArenaPlan]:
+    """Kernels with less and less scratch until the arena fits or none has less."""
+    while plan.arena_bytes > arena_bytes:
+        smaller = with_less_scratch(program, arena_bytes)
+        if smaller is None:
+            break
+        program = choose_kernels(smaller, limits)
+        plan = plan_arena(program)
+    return program, plan
+
+
+def _staged(search: StageSearch, limits: Limits) -> tuple[Program, ArenaPlan]:
+    arena_bytes = limits.arena_bytes or search.enough
+    limit = arena_bytes
+    while (found := search.within(limit)) is not None:
+        chosen = choose_kernels(found.program, replace(limits, arena_bytes=arena_bytes))
+        plan = plan_arena(chosen)
+        if plan.arena_bytes <= arena_bytes:
+            return chosen, plan
+        limit -= max(plan.arena_bytes - arena_bytes, limit // STEPS, ALIGNMENT)
+    smallest = search.smallest()
+    raise DoesNotFitError(
+        "the tensors need more SRAM than there is, even row by row",
+        where=search.largest_layer,
+        limit=arena_bytes,
+        found=smallest.peak_bytes,
+        hint="a smaller input, a target with more SRAM, or the input row by row",
+    )
