@@ -226,7 +226,8 @@ class _Job:
     def has_couples(self) -> bool:
         """Whether two channels can be gathered at once."""
         planes, depth = self.planes, self.data.shape[3]
-        return depth > 1 and len(planes) == 1 and plane_couples.can_gather(planes[0])
+        is_one = self.phases.number == len(planes) == 1
+        return depth > 1 and is_one and plane_couples.can_gather(planes[0])
 
     def microkernel(self, form: Scaling, width: int) -> MicroKernel:
         """What convolves a phase's plane to `width` outputs of each row."""

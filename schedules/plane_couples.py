@@ -16,7 +16,8 @@ LARGEST_GROUPS = 4  # of a loop
 
 def can_gather(plane: Plane) -> bool:
     """Whether words are halves, and offsets within a group fit instructions."""
-    return not plane.is_polynomial and (GROUP - 1) * plane.step <= LARGEST_OFFSET
+    is_alone = not plane.is_polynomial and not plane.place
+    return is_alone and (GROUP - 1) * plane.step <= LARGEST_OFFSET
 
 
 def gather_microkernel(plane: Plane) -> MicroKernel:
@@ -24,8 +25,9 @@ def gather_microkernel(plane: Plane) -> MicroKernel:
     p = plane
     name = f"gather_couple_{p.height}x{p.width}_by{p.step}_{p.pitch}"
     name += f"_to{p.rows}x{p.words}_{p.top}x{p.left}_fill{p.zero_point}".replace("-", "m")
+    name += f"_from{p.start}" if p.start else ""
     plain = [
-        f"tiny_gather_halves(image + {side}, {p.step}, {p.pitch}, {p.height}, {p.width}, "
+        f"tiny_gather_halves(image + {p.start + side}, {p.step}, {p.pitch}, {p.height}, {p.width}, "
         f"{p.zero_point}, {p.left},\n    "
         f"    words + {(side * p.rows + p.top) * p.words}, {p.words});"
         for side in range(2)
@@ -61,7 +63,8 @@ class _Gather:
         p = self.plane
         byte = p.zero_point & 0xFF
         first = p.top * p.bytes_of_row + 4 * (p.left // 2)
-        body = ["push {r4-r8}", f"movw fill, #{byte << 8 | byte}", *add("even", first)]
+        body = ["push {r4-r8}", f"movw fill, #{byte << 8 | byte}"]
+        body += [*add("image", p.start), *add("even", first)]
         size = p.rows * p.bytes_of_row
         body += ["mov odd, even", *add("odd", size), f"mov rows, #{p.height}"]
         return self.registers.wrap(
