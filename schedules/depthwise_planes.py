@@ -1,10 +1,11 @@
 """Depthwise convolutions on cores with DSP instructions or long multiplies, one channel at a time.
 
-Each channel is gathered from NHWC into a plane in scratch (planes.py), convolved there with its
-weights and parameters in registers, and written back in place of its bytes. Small windows and
-strides above one take pairs of halves (depthwise_pairs.py), all other windows polynomials if they
-can. Dilated windows see sorted columns (depthwise_phases.py), tall windows columns as rows; several
-outputs of a channel share what is gathered. Cores without DSP instructions have polynomials alone.
+Each channel is gathered from NHWC into a plane in scratch (planes.py; plane_couples.py gathers two
+at once), convolved there with its weights and parameters in registers, and written back in place of
+its bytes. Small windows and strides above one take pairs of halves (depthwise_pairs.py), all other
+windows polynomials if they can. Dilated windows see sorted columns (depthwise_phases.py), tall
+windows columns as rows; several outputs of a channel share what is gathered. Cores without DSP
+instructions have polynomials alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tvm_tiny.schedules import (
     depthwise_polynomials,
     long_scaling,
     overlaps,
+    plane_couples,
     scaling,
 )
 from tvm_tiny.schedules.depthwise_pairs import Outputs
@@ -54,9 +56,14 @@ def kernel(
     shift: Array,
     *,
     has_dsp: bool = True,
+    is_single: bool = False,
 ) -> Kernel | None:
-    """The kernel; None for large windows, far offsets, and arithmetic that does not fit."""
-    job = _Job(attrs, data, output, weight, has_dsp)
+    """The kernel; None for large windows, far offsets, and arithmetic that does not fit.
+
+    It gathers two channels at once if it can. `is_single` is one at a time, with half the scratch;
+    None where that is the same.
+    """
+    job = _Job(attrs, data, output, weight, has_dsp, is_single=is_single)
     job = job.turned if job.is_better_turned else job
     taps = weight.reshape(-1, weight.shape[2]).T
     layer = scaling.layer_of(attrs, taps, bias, multiplier, shift)
@@ -68,6 +75,8 @@ def kernel(
 
 
 def _kernel_of(job: _Job, layer: scaling.Layer) -> Kernel | None:
+    if job.is_single and not job.has_couples:
+        return None
     form = _form(job, layer)
     if form is None or (job.is_polynomial and not depthwise_polynomials.fits(job.weight)):
         return None
@@ -107,6 +116,7 @@ class _Job:
     has_dsp: bool = True
     is_turned: bool = False
     has_halves: bool = False  # where polynomials would do if they could
+    is_single: bool = False
 
     @property
     def turned(self) -> _Job:
@@ -123,7 +133,8 @@ class _Job:
             for batch, rows, columns, channels in (self.data.shape, self.output.shape)
         )
         weight = self.weight.swapaxes(0, 1)
-        return _Job(flipped, data, output, weight, self.has_dsp, is_turned=True)
+        turned = replace(self, attrs=flipped, data=data, output=output, weight=weight)
+        return replace(turned, is_turned=True)
 
     @property
     def is_better_turned(self) -> bool:
@@ -234,6 +245,13 @@ class _Job:
         )
         return list(self.phases.planes(whole))
 
+    @property
+    def has_couples(self) -> bool:
+        """Whether two channels can be gathered at once."""
+        planes, depth = self.planes, self.data.shape[3]
+        is_one = self.phases.number == len(planes) == 1
+        return depth > 1 and is_one and plane_couples.can_gather(planes[0])
+
     def microkernel(self, form: Scaling, width: int) -> MicroKernel:
         """What convolves a phase's plane to `width` outputs of each row."""
         row_bytes = 4 * self.words_of_row
@@ -285,12 +303,16 @@ def _kernel(
     functions: Mapping[tuple[int, int], MicroKernel],
     layer: scaling.Layer,
 ) -> Kernel:
-    gather, shifts = gather_microkernel(job.planes), layer.shift.astype(np.int8)
+    shifts = layer.shift.astype(np.int8)
     batch, depth, channels = job.data.shape[0], job.data.shape[3], job.output.shape[3]
     in_image, out_image = job.data.elements // batch, job.output.elements // batch
     fields, phases, per_input = table.shape[1], job.phases.number, channels // depth
     plane, fill = job.rows * job.words_of_row, job.planes[0].fill
-    words, phase_step = phases * plane, job.output_step // phases
+    couples = 0 if job.is_single or not job.has_couples else depth // 2
+    gather = gather_microkernel(job.planes)
+    gather_two = plane_couples.gather_microkernel(job.planes[0]) if couples else gather
+    gathers = [gather_two] * (couples > 0) + [gather] * (depth > 2 * couples)
+    words, phase_step = max(phases, 2 * (couples > 0)) * plane, job.output_step // phases
     clamp, choice = Clamp(job.attrs, job.output.elements), _Choice(functions, job.phases)
 
     @T.prim_func(s_tir=True)
@@ -302,16 +324,18 @@ def _kernel(
         y: T.Buffer((batch, out_image), "int8"),
     ):
         T.evaluate(call("tiny_fill_words", scratch[0], words, fill))
-        for n, c in T.grid(batch, depth):
-            T.evaluate(call(gather.name, x[n, c], scratch[0]))
+        for n, i in T.grid(batch, couples):
+            T.evaluate(call(gather_two.name, x[n, 2 * i], scratch[0]))
+            for s, j in T.grid(2, per_input):
+                c = T.meta_var((2 * i + s) * per_input + j)
+                T.evaluate(choice.call(shift[c], 0, scratch[s * plane], table[c, 0], y[n, c]))
+        for n, i in T.grid(batch, depth - 2 * couples):
+            T.evaluate(call(gather.name, x[n, 2 * couples + i], scratch[0]))
             for j, p in T.grid(per_input, phases):
+                c = T.meta_var((2 * couples + i) * per_input + j)
                 T.evaluate(
                     choice.call(
-                        shift[c * per_input + j],
-                        p,
-                        scratch[p * plane],
-                        table[c * per_input + j, 0],
-                        y[n, p * phase_step + c * per_input + j],
+                        shift[c], p, scratch[p * plane], table[c, 0], y[n, p * phase_step + c]
                     )
                 )
         T.evaluate(clamp.call(y[0, 0]))
@@ -322,7 +346,7 @@ def _kernel(
         (("table", table), ("shift", shifts)),
         TensorSpec((words,), "int32"),
         SOURCES,
-        (gather, *functions.values()),
+        (*gathers, *functions.values()),
         (overlaps.by_channel(job.data, job.output),),
     )
 
@@ -334,7 +358,7 @@ class _Choice:
     functions: Mapping[tuple[int, int], MicroKernel]
     phases: Phases
 
-    def call(self, shift: tirx.Expr, phase: tirx.Expr, *arguments: tirx.Expr) -> tirx.Expr:
+    def call(self, shift: tirx.Expr, phase: tirx.Expr | int, *arguments: tirx.Expr) -> tirx.Expr:
         """A call of the one."""
         widths = self.phases.widths
         chosen: tirx.Expr | None = None

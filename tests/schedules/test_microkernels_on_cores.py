@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.schedules.suite import samples_of
-from tests.support.calls import call_of, side_by_side
+from tests.support.calls import call_of, lower, side_by_side
 from tvm_tiny import build
 from tvm_tiny.schedules import numerics
-from tvm_tiny.schedules.dialect import TensorSpec, lower, run_meaning
+from tvm_tiny.schedules.dialect import TensorSpec, run_meaning
 from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes
 from tvm_tiny.schedules.qdepthwise_conv2d import QDEPTHWISE_CONV2D, QDepthwiseConv2DAttributes
 

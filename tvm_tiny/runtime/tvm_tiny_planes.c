@@ -4,6 +4,12 @@
 #include "tvm_tiny_dsp.h"
 
 void tiny_fill_words(int32_t *words, int32_t count, int32_t value) {
+  enum { UNROLLED = 8 };
+  for (; count >= UNROLLED; count -= UNROLLED) {
+    for (int32_t i = 0; i < UNROLLED; ++i) {
+      *words++ = value;
+    }
+  }
   for (const int32_t *end = words + count; words < end; ++words) {
     *words = value;
   }
