@@ -4,11 +4,9 @@
 #include "tvm_tiny_dsp.h"
 
 void tiny_fill_words(int32_t *words, int32_t count, int32_t value) {
-  enum { UNROLLED = 8 };
-  for (; count >= UNROLLED; count -= UNROLLED) {
-    for (int32_t i = 0; i < UNROLLED; ++i) {
-      *words++ = value;
-    }
+  for (; count >= 8; count -= 8, words += 8) { /* compilers do not unroll it at -O2 */
+    words[0] = words[1] = words[2] = words[3] = value;
+    words[4] = words[5] = words[6] = words[7] = value;
   }
   for (const int32_t *end = words + count; words < end; ++words) {
     *words = value;
