@@ -53,11 +53,13 @@ class Packing:
         return max(ends, default=0)
 
 
-def pack(packing: Packing, needed: Sequence[int], unit: int) -> list[int]:
+def pack(
+    packing: Packing, needed: Sequence[int], bound: int, unit: int, effort: int = EFFORT
+) -> list[int]:
     """The offset of each block; `needed` are the bytes that each step needs at least.
 
-    All numbers are multiples of `unit`. The search ends where the most that a step needs is
-    reached, or with its effort.
+    All numbers are multiples of `unit`. The search ends where the height is `bound`, or with its
+    effort.
     """
     if not packing.sizes:
         return []
@@ -66,7 +68,7 @@ def pack(packing: Packing, needed: Sequence[int], unit: int) -> list[int]:
     searches.sort(key=lambda search: search.height)
     for search in searches[:STARTS]:
         limit = min(search.height for search in searches)
-        search.run(limit, max(needed), unit)
+        search.run(limit, bound, unit, effort // STARTS)
     best = min(searches, key=lambda search: search.height)
     if best.packing is packing:
         return best.offsets
@@ -105,13 +107,13 @@ class _Search:
         self.offsets, _, _ = first_fit(packing, order, sys.maxsize)
         self.height = packing.height(self.offsets)
 
-    def run(self, limit: int, bound: int, unit: int) -> None:
+    def run(self, limit: int, bound: int, unit: int, effort: int) -> None:
         """Look for a packing lower than `limit`, and lower, down to `bound`.
 
         The first block that ends too high moves before one of those that are in its way.
         """
         generator = random.Random(0)  # the same plan on every run
-        order, effort = list(self.order), EFFORT // STARTS
+        order = list(self.order)
         while limit > bound and effort > 0:
             goal = bound if generator.random() < AT_ONCE else limit - unit
             offsets, position, work = first_fit(self.packing, order, goal)
@@ -139,12 +141,18 @@ def first_fit(packing: Packing, order: Order, limit: int) -> tuple[list[int], in
             if offsets[other] >= 0
         )
         work += 2 + len(conflicts[block])
-        offset = 0
-        for low, high in forbidden:
-            if low >= offset:
-                break
-            offset = max(offset, high)
+        offset = lowest_outside(forbidden)
         if offset + sizes[block] > limit:
             return offsets, position, work
         offsets[block] = offset
     return offsets, len(order), work
+
+
+def lowest_outside(forbidden: Sequence[tuple[int, int]]) -> int:
+    """The lowest offset in none of the intervals, which are open and sorted."""
+    offset = 0
+    for low, high in forbidden:
+        if low >= offset:
+            break
+        offset = max(offset, high)
+    return offset

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tvm_tiny.errors import TargetError
+from tvm_tiny.relay_passes.arena_bounds import needed_bytes
+from tvm_tiny.relay_passes.intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.patches import placed
-from tvm_tiny.relay_passes.plan_arena import allowed_overlaps, live_intervals, needed_bytes
 from tvm_tiny.relay_passes.program import (
     Layer,
     PatchLayer,
@@ -38,11 +39,15 @@ Change = dict[int, Candidate]  # layers that take another
 
 @dataclass(frozen=True)
 class Limits:
-    """What to optimise for, and bytes of Flash and arena that a target has; None is no limit."""
+    """What to optimise for, and bytes of Flash and arena that a target has; None is no limit.
+
+    `fast_bytes` are for a second arena, in fast memory.
+    """
 
     goal: str = "speed"
     flash_bytes: int | None = None
     arena_bytes: int | None = None
+    fast_bytes: int = 0
 
     def __post_init__(self) -> None:
         """Refuse unknown goals."""

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from tvm_tiny.errors import DoesNotFitError, TargetError, UnsupportedError
 from tvm_tiny.relay_passes.choose_kernels import Limits, choose_kernels, with_less_scratch
 from tvm_tiny.relay_passes.integer_ports import integer_ports
+from tvm_tiny.relay_passes.patches import with_patches
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
-from tvm_tiny.relay_passes.program import ALIGNMENT, Program
+from tvm_tiny.relay_passes.program import ALIGNMENT, Layer, Program, Step
 from tvm_tiny.relay_passes.schedule_stages import StageSearch
 from tvm_tiny.relay_passes.stages import streamable_inputs
 
 AUTO, OFF = "auto", "off"
+CONVOLUTIONS, FOLLOWING = ("qconv2d", "qdepthwise_conv2d"), ("qadd", "qmul")
 STEPS = 40  # that limits for the search take towards zero, where plans do not reach them
 
 
@@ -26,18 +28,29 @@ STEPS = 40  # that limits for the search take towards zero, where plans do not r
 class Staging:
     """How tensors may be kept in parts, beside what is live at a time anyway.
 
-    `patch` is "auto" (stages where nothing else fits) or "off". With `input_rows` the model's
-    input arrives row by row, by call-back. With `integer_io` float ports become int8 ones.
+    `patch` is "auto" (stages where nothing else fits), "off", or (rows, columns, split): so many
+    patches of what the first `split` convolutions make, depthwise ones counted too. With
+    `input_rows` the model's input arrives row by row, by call-back. With `integer_io` float ports
+    become int8 ones.
     """
 
-    patch: str = AUTO
+    patch: str | tuple[int, int, int] = AUTO
     input_rows: bool = False
     integer_io: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is neither."""
-        if self.patch not in (AUTO, OFF):
-            raise TargetError(f"unknown value {self.patch!r}; known are auto, off", where="patch")
+        if isinstance(self.patch, str) and self.patch not in (AUTO, OFF):
+            raise TargetError(
+                f"unknown value {self.patch!r}; known are auto, off, ROWSxCOLUMNS@SPLIT",
+                where="patch",
+            )
+        if not isinstance(self.patch, str) and self.input_rows:
+            raise TargetError(
+                "patches of a given grid need the input whole in memory",
+                where="patch",
+                hint="leave one of the two out; patch='auto' takes the input row by row",
+            )
 
 
 NO_LIMITS, BY_NEED = Limits(), Staging()
@@ -55,12 +68,17 @@ def fit_memory(
     where stages are allowed and nothing fits, and UnsupportedError for inputs not made of rows.
     """
     program, called_back = prepared(program, staging)
+    if not isinstance(staging.patch, str):
+        rows, columns, split = staging.patch
+        last = behind_convolutions(program, split)
+        program = with_patches(program, (rows, columns), last, features)
+        program = with_fastest_kernels(program)
     if not called_back:
         chosen = choose_kernels(program, limits)
         plan = plan_arena(chosen)
         if limits.arena_bytes is None or plan.arena_bytes <= limits.arena_bytes:
             return chosen, plan
-        if staging.patch == OFF:
+        if staging.patch != AUTO:
             return _with_less_scratch(chosen, plan, limits, limits.arena_bytes)
     return _staged(StageSearch(program, features, called_back), limits)
 
@@ -77,6 +95,32 @@ def prepared(program: Program, staging: Staging) -> tuple[Program, frozenset[str
             "work on rows",
         )
     return program, called_back
+
+
+def behind_convolutions(program: Program, count: int) -> int:
+    """The step behind the first `count` convolutions, and additions and products that follow."""
+    numbers = [n for n, step in enumerate(program.steps) if _operator(step) in CONVOLUTIONS]
+    if not 1 <= count <= len(numbers):
+        raise UnsupportedError(
+            "patches are to end behind a convolution that the model does not have",
+            where="patch",
+            limit=f"1 to {len(numbers)}",
+            found=count,
+        )
+    last = numbers[count - 1] + 1
+    while last < len(program.steps) and _operator(program.steps[last]) in FOLLOWING:
+        last += 1
+    return last
+
+
+def _operator(step: Step) -> str:
+    return step.operator if isinstance(step, Layer) else ""
+
+
+def with_fastest_kernels(program: Program) -> Program:
+    """The program with the first candidate of each layer that is able."""
+    able = [next(c for c in layer.candidates if c.kernel) for layer in program.layers]
+    return program.with_kernels(able)
 
 
 def _with_less_scratch(

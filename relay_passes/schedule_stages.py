@@ -12,15 +12,25 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
-from tvm_tiny.relay_passes.program import ALIGNMENT, Layer, Program, Stage, Step, aligned
+from tvm_tiny.relay_passes.patches import Grid, make_patches, placed
+from tvm_tiny.relay_passes.program import (
+    ALIGNMENT,
+    Layer,
+    Patches,
+    Program,
+    Stage,
+    Step,
+    aligned,
+)
 from tvm_tiny.relay_passes.stages import Flow, StageMaker
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Kernel, Overlap
 
-Key = tuple[int, int, int]  # first layer, the one behind the last, most rows at a time
+Key = tuple[int, int, Grid | int]  # first layer, the one behind the last, patches or most rows
 WHOLE = 0  # rows of a layer that stays one
+GRIDS: tuple[Grid, ...] = ((2, 2), (3, 3), (4, 4))  # that patches may have
 ROWS = (1, 2, 4, 8, 16)  # that layers of a stage may make at a time
-LONGEST_STAGE = 40
+LONGEST_STAGE, LONGEST_PATCHES = 40, 16
 MOVED_WORD, FIRING = 2.5, 60  # instructions of moving four bytes, and of the loop for each call
 
 
@@ -56,15 +66,26 @@ class StageSearch:
         self.called_back = called_back
         self.maker = StageMaker(program, features, called_back)
         self.life = _Life(program, called_back)
-        self.stages: dict[Key, _Sketch | None] = {}
+        self.features = features
+        self.stages: dict[Key, _Sketch | _PatchSketch | None] = {}
 
-    def within(self, limit: int) -> Found | None:
+    def within(self, limit: int, has_patches: bool = True) -> Found | None:
         """The fastest cut of which no step needs more than `limit` bytes; None if there is none.
 
         Kernels are made for the parts of the best cut only; where those turn out slower than
         predicted, or have no room, the next best cut is looked at.
         """
-        options = [list(self._options(first, limit)) for first in range(len(self._layers))]
+        firsts = range(len(self._layers))
+        options = [list(self._options(first, limit)) for first in firsts]
+        found = self._within(limit, options)
+        if found is not None or not has_patches:
+            return found
+        # patches compute halos again, and are looked at where strips do not help
+        more = [list(self._patch_options(first, limit)) for first in firsts]
+        pairs = zip(options, more, strict=True)
+        return self._within(limit, [[*strips, *patches] for strips, patches in pairs])
+
+    def _within(self, limit: int, options: Sequence[Sequence[Key]]) -> Found | None:
         fitted: dict[Key, Part | None] = {}
         while (cut := self._best_cut(options, fitted)) is not None:
             new = [key for key in cut if key not in fitted]
@@ -102,12 +123,12 @@ class StageSearch:
         return cut[::-1]
 
     def smallest(self) -> Found:
-        """The cut whose largest step is the smallest, of those the fastest."""
+        """The cut without patches whose largest step is the smallest, of those the fastest."""
         low, high = 0, self.enough
-        found = self.within(high)
+        found = self.within(high, has_patches=False)
         while low + ALIGNMENT < high and found is not None:
             middle = (low + high) // 2
-            better = self.within(middle)
+            better = self.within(middle, has_patches=False)
             if better is None:
                 low = middle
             else:
@@ -139,18 +160,31 @@ class StageSearch:
             if not self._is_useful(first, last, limit):
                 continue
             for rows in ROWS:
-                sketch = self._sketch(first, last, rows)
+                sketch = self._sketch((first, last, rows))
                 if sketch is None or sketch.bytes_live > limit:
                     break
                 yield first, last, rows
 
+    def _patch_options(self, first: int, limit: int) -> Iterator[Key]:
+        """Parts that run patch by patch, from this layer on."""
+        longest = min(first + LONGEST_PATCHES, len(self._layers))
+        for last in range(first + 2, longest + 1):
+            layers = self._layers[first:last]
+            has_room = self.life.patches(first, last, layers[-1].output) < limit
+            is_useful = has_room and self._is_useful(first, last, limit)
+            if is_useful and not any(map(self._reads_call_back, layers)):
+                for grid in GRIDS:
+                    sketch = self._sketch((first, last, grid))
+                    if sketch is not None and sketch.bytes_live <= limit:
+                        yield first, last, grid
+
     def _predicted(self, key: Key) -> int:
-        sketch = self._sketch(*key)
+        sketch = self._sketch(key)
         return sketch.predicted if sketch else self._layers[key[0]].chosen.instructions
 
     def _fitted(self, key: Key, limit: int) -> Part | None:
         """A part with the fastest kernels for which there is room."""
-        sketch = self._sketch(*key)
+        sketch = self._sketch(key)
         return sketch.fitted(limit) if sketch else self._single(key[0], limit)
 
     def _is_useful(self, first: int, last: int, limit: int) -> bool:
@@ -174,14 +208,19 @@ class StageSearch:
         step = replace(layer, chosen=chosen, candidates=fitting)
         return Part(step, self.life.single(index, chosen), chosen.instructions)
 
-    def _sketch(self, first: int, last: int, rows: int) -> _Sketch | None:
-        key = (first, last, rows)
-        if rows == WHOLE:
+    def _sketch(self, key: Key) -> _Sketch | _PatchSketch | None:
+        if key[2] != WHOLE and key not in self.stages:
+            self.stages[key] = self._new_sketch(*key)
+        return self.stages.get(key)
+
+    def _new_sketch(self, first: int, last: int, how: Grid | int) -> _Sketch | _PatchSketch | None:
+        if isinstance(how, int):
+            made = self.maker.make(first, last, how)
+            return made and _Sketch(*made, self.life.stage(first, last, made[0]))
+        patches = make_patches(self.program, first, last, how, self.features)
+        if patches is None or len(patches.outputs) > 1:
             return None
-        if key not in self.stages:
-            made = self.maker.make(first, last, rows)
-            self.stages[key] = made and _Sketch(*made, self.life.stage(first, last, made[0]))
-        return self.stages[key]
+        return _PatchSketch(patches, self.life.patches(first, last, patches.output))
 
     def _found(self, parts: Sequence[Part]) -> Found:
         steps = [part.step for part in parts]
@@ -233,6 +272,38 @@ class _Sketch:
         return round(total)
 
 
+@dataclass(frozen=True)
+class _PatchSketch:
+    """Patches whose kernels are not chosen; `around` are bytes beside their scratch."""
+
+    patches: Patches
+    around: int
+
+    @property
+    def bytes_live(self) -> int:
+        """The least: with kernels that need no scratch."""
+        ends = [tile.offset + tile.spec.nbytes for tile in self.patches.tiles]
+        return self.around + aligned(max(ends))
+
+    @property
+    def predicted(self) -> int:
+        """Instructions with the kernels that are predicted to be the fastest."""
+        count = len(self.patches.rows) * len(self.patches.columns)
+        layers = sum(layer.chosen.instructions + FIRING for layer in self.patches.layers)
+        return round(count * layers + MOVED_WORD * self.patches.copied_bytes / 4)
+
+    def fitted(self, limit: int) -> Part | None:
+        """With the fastest kernels, or those of least scratch, if there is room."""
+        able = [[c for c in layer.candidates if c.kernel] for layer in self.patches.layers]
+        least = [min(each, key=lambda c: c.scratch_bytes) for each in able]
+        for chosen in ([each[0] for each in able], least):
+            patches = placed(self.patches.with_kernels(chosen))
+            size = self.around + aligned(patches.scratch_bytes)
+            if size <= limit:
+                return Part(patches, size, replace(self, patches=patches).predicted)
+        return None
+
+
 def _up_to(layer: Layer, has_room: Callable[[Candidate], bool]) -> tuple[Candidate, ...]:
     """The layer's candidates, of which those without room will say that they can't do it."""
 
@@ -272,6 +343,10 @@ class _Life:
         """Bytes that live while a stage runs, but for the scratch of its kernels."""
         inside = self._around(first, last, stage.inputs, stage.output, stage.overlaps)
         return inside + stage.kernel_scratch
+
+    def patches(self, first: int, last: int, output: str) -> int:
+        """The same of patches, without their scratch: inputs stay until all patches are done."""
+        return self._around(first, last, (), output, ())
 
     def _around(
         self,

@@ -1,9 +1,9 @@
 """Stages: layers that run by strips of rows, so that tensors between them never exist whole.
 
 Each tensor inside a stage is a sliding buffer. A layer runs when the rows that its next windows
-read are there; of all that can run, the one nearest to the output does, so that no row is made
-before it is needed. No row is computed twice. Borders above and below the image are rows of the
-fill value in the buffers, so that kernels see images without them.
+read are there, and somebody waits for what it makes; of all that can run, the one nearest to the
+output does, so that no row is made before it is needed. No row is computed twice. Borders above
+and below the image are rows of the fill value in the buffers, so that kernels see images without.
 
 The firmware decides at run time which layer runs next (codegen/templates/stage.c.j2); `simulate`
 follows the same rules, and gives the rows that each buffer must hold.
@@ -117,7 +117,8 @@ class _Plan:
         whole = tuple(dict.fromkeys(name for name, reach in read if reach is None))
         if set(whole) & (made | set(outside)):
             return None
-        return _Plan(program, layers, outside, whole, called_back & set(outside))
+        plan = _Plan(program, layers, outside, whole, called_back & set(outside))
+        return plan if all(len(plan.fills(name)) <= 1 for name in made | set(outside)) else None
 
     @property
     def output(self) -> str:
@@ -156,8 +157,16 @@ class _Plan:
     def _rows(self, name: str) -> Rows:
         spec, reaches = self.program.tensor(name).spec, self._reaches_of(name)
         border = max((reach.padding[0] for reach, _ in reaches), default=0)
-        fill = next((reach.fill for reach, _ in reaches if reach.extent[0] > 1), 0)
-        return Rows(name, spec, 0, border, fill)
+        return Rows(name, spec, 0, border, next(iter(self.fills(name)), 0))
+
+    def fills(self, name: str) -> set[int]:
+        """What readers see above and below a tensor; there is room for one value only."""
+        height = self.program.tensor(name).spec.shape[1]
+        return {
+            reach.fill
+            for reach, made in self._reaches_of(name)
+            if reach.padding[0] > 0 or _last_row(reach, made) >= height
+        }
 
     def _is_read_below(self, rows: Rows) -> bool:
         reaches = self._reaches_of(rows.name)
@@ -263,6 +272,10 @@ class _Firing:
     output: str
     rows: int
 
+    def wanted(self, reach: Reach, made: int) -> int:
+        """Rows of an input that must exist for the next output rows, of which there are `made`."""
+        return (made + self.rows - 1) * reach.strides[0] - reach.padding[0] + reach.extent[0]
+
 
 def simulate(row_layers: Sequence[RowLayer], tensors: Sequence[Rows]) -> Flow:
     """Run a stage without data.
@@ -313,40 +326,51 @@ def _layer_firing(item: RowLayer, copies: Mapping[str, Rows]) -> _Firing:
     return _Firing(tuple(read), item.layer.output, item.rows)
 
 
-Readers = Mapping[str, Sequence[tuple[Reach, str]]]
+Readers = Mapping[str, Sequence[tuple[Reach, _Firing]]]
 
 
 def _readers(firings: Sequence[_Firing]) -> Readers:
-    """For each tensor, how it is read and what becomes of it."""
-    found: dict[str, list[tuple[Reach, str]]] = {}
+    """For each tensor, how it is read and by whom."""
+    found: dict[str, list[tuple[Reach, _Firing]]] = {}
     for firing in firings:
         for name, reach in firing.inputs:
-            found.setdefault(name, []).append((reach, firing.output))
+            found.setdefault(name, []).append((reach, firing))
     return found
 
 
 def _needed(flow: Flow, name: str, readers: Readers) -> int:
     """The first row that somebody has still to read."""
     begins = [
-        flow.end[output] * reach.strides[0] - reach.padding[0]
-        for reach, output in readers.get(name, ())
+        flow.end[reader.output] * reach.strides[0] - reach.padding[0]
+        for reach, reader in readers.get(name, ())
     ]
     return min([flow.end[name], *begins])
 
 
 def _is_ready(flow: Flow, firing: _Firing, readers: Readers) -> bool:
-    """Whether all rows are there; missing ones below the image are added when it is complete."""
-    begin = flow.end[firing.output]
-    if begin >= flow.rows[firing.output].height:
+    """Whether all rows are there, and others are wanted.
+
+    Missing ones below the image are added when it is complete.
+    """
+    made = flow.end[firing.output]
+    if made >= flow.rows[firing.output].height or not _is_wanted(flow, firing, readers):
         return False
     for name, reach in firing.inputs:
-        last = (begin + firing.rows - 1) * reach.strides[0] - reach.padding[0]
-        missing = last + reach.extent[0] - flow.end[name]
+        missing = firing.wanted(reach, made) - flow.end[name]
         if missing > 0 and flow.end[name] < flow.rows[name].height:
             return False
         if missing > 0:
             _push(flow, name, missing, readers)
     return True
+
+
+def _is_wanted(flow: Flow, firing: _Firing, readers: Readers) -> bool:
+    """Whether a reader waits for rows of the output."""
+    ends = [
+        reader.wanted(reach, flow.end[reader.output])
+        for reach, reader in readers.get(firing.output, ())
+    ]
+    return not ends or flow.end[firing.output] < max(ends)
 
 
 def _fire(flow: Flow, firing: _Firing, readers: Readers, output: str) -> None:

@@ -79,6 +79,7 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vectors: Memory | None = None  # where the vector table is not at the start of the Flash
     emulator: Emulator | None = None
     compiler_flags: tuple[str, ...] = ()  # what this part's core has less or more than others
+    fast_ram: Memory | None = None  # beside the RAM or at its start: tightly coupled memory
 
     def __post_init__(self) -> None:
         """Reject contradictions between the fields."""
@@ -90,6 +91,18 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.clock_hz <= 0:
             raise TargetError("clock_hz must be positive", where=self.name, found=self.clock_hz)
         check_stack(self.name, self.stack_bytes, self.ram)
+        fast, ram = self.fast_ram, self.ram
+        if fast and fast.origin != ram.origin and fast.end > ram.origin and ram.end > fast.origin:
+            raise TargetError("fast_ram lies inside the RAM, but not at its start", where=self.name)
+        if fast and fast.origin == ram.origin and fast.length >= ram.length:
+            raise TargetError("fast_ram leaves no RAM", where=self.name)
+
+    @property
+    def slow_ram(self) -> Memory:
+        """The RAM without fast memory at its start."""
+        if self.fast_ram is None or self.fast_ram.origin != self.ram.origin:
+            return self.ram
+        return Memory(self.fast_ram.end, self.ram.length - self.fast_ram.length)
 
 
 def check_stack(where: str, stack_bytes: int, ram: Memory) -> None:

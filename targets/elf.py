@@ -12,7 +12,7 @@ from elftools.elf.elffile import ELFFile
 _WEIGHTS = ".weights"
 _SUPPORT = ".support"
 _STACK = ".stack"
-_RAM = (_STACK, ".data", ".bss")
+_RAM = (_STACK, ".data", ".bss", ".fast")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Sizes:
 
     flash_code_bytes: int  # all Flash but the weights: code, constants, initial values
     flash_weights_bytes: int
-    sram_bytes: int  # all RAM: data, arena, stacks
+    sram_bytes: int  # all RAM: data, arenas, stacks
     stack_bytes: int  # the part of the RAM that is reserved for the stacks
     support_bytes: int  # the part of flash_code_bytes that is start-up and harness
 

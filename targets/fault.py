@@ -94,6 +94,9 @@ def hint_for(report: FaultReport, target: Target) -> str:
         return ""
     if target.ram.end <= address < target.board.ram.end:
         return f"access outside of the SRAM limit of {target.sram_bytes} bytes"
+    fast, all_fast = target.fast_ram, target.board.fast_ram
+    if fast and all_fast and fast.end <= address < all_fast.end:
+        return f"access outside of the fast SRAM limit of {target.fast_sram_bytes} bytes"
     if target.board.flash.origin <= address < target.board.flash.end:
         return "write to the Flash, which is read-only"
     if target.ram.origin <= address < target.ram.end:

@@ -10,8 +10,8 @@ from typing import NoReturn
 
 from tvm_tiny.errors import CompileError, DoesNotFitError
 from tvm_tiny.targets.board import Memory, check_stack
-from tvm_tiny.targets.elf import read_sections
-from tvm_tiny.targets.mpu import enforceable_ram
+from tvm_tiny.targets.elf import read_sections, size_of
+from tvm_tiny.targets.mpu import enforceable_fast_ram, enforceable_ram
 from tvm_tiny.targets.rendering import render
 from tvm_tiny.targets.target import Target
 from tvm_tiny.targets.toolchain import run_tool
@@ -19,10 +19,12 @@ from tvm_tiny.targets.toolchain import run_tool
 # For the fault handlers, which have a stack of their own: the report and two nested calls.
 FAULT_STACK_BYTES = 256
 HARNESS_BYTES = 64  # of variables
+FAST_SECTION = ".bss.fast_arena"  # of objects, in fast memory
 
 _OVERFLOW = re.compile(r"region `(\w+)' overflowed by (\d+) bytes")
 _HINTS = {
     "SRAM": "a bigger target, a smaller model or input, or a smaller stack would help",
+    "fast SRAM": "more of the board's fast memory, or none of it, would help",
     "Flash": "--optimize size, a bigger target, or a model with fewer weights would help",
 }
 
@@ -36,6 +38,7 @@ class Layout:
     ram: Memory
     vectors: Memory | None
     stack_bytes: int
+    fast_ram: Memory | None = None
 
     @property
     def stacks_bytes(self) -> int:
@@ -58,7 +61,14 @@ def layout_for(target: Target, stack_bytes: int | None = None) -> Layout:
         ram=enforceable_ram(target),
         vectors=target.board.vectors,
         stack_bytes=stack_bytes,
+        fast_ram=enforceable_fast_ram(target),
     )
+
+
+def largest_fast_arena(target: Target) -> int:
+    """Bytes of fast memory, all of which are for tensors."""
+    memory = enforceable_fast_ram(target)
+    return memory.length if memory else 0
 
 
 def largest_arena(target: Target) -> int:
@@ -74,6 +84,7 @@ def linker_script(layout: Layout) -> str:
         name=layout.name,
         flash=layout.flash,
         ram=layout.ram,
+        fast_ram=layout.fast_ram,
         vectors=layout.vectors,
         stack_bytes=layout.stack_bytes,
         fault_stack_bytes=FAULT_STACK_BYTES,
@@ -86,7 +97,8 @@ def check_fits(layout: Layout, objects: Sequence[Path]) -> None:
     Counts variables and weights. Code is left to the linker, which drops unused functions.
     """
     sections = [section for path in objects for section in read_sections(path)]
-    ram = sum(section.size for section in sections if section.writable)
+    fast = size_of(sections, FAST_SECTION)
+    ram = sum(section.size for section in sections if section.writable) - fast
     weights = sum(
         section.size
         for section in sections
@@ -94,6 +106,9 @@ def check_fits(layout: Layout, objects: Sequence[Path]) -> None:
     )
     if ram + layout.stacks_bytes > layout.ram.length:
         _refuse(layout, "SRAM", layout.ram.length, ram + layout.stacks_bytes)
+    fast_limit = layout.fast_ram.length if layout.fast_ram else 0
+    if fast > fast_limit:
+        _refuse(layout, "fast SRAM", fast_limit, fast)
     if weights > layout.flash.length:
         _refuse(layout, "Flash", layout.flash_bytes, weights)
 

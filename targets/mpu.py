@@ -14,6 +14,7 @@ from tvm_tiny.targets.board import Memory
 from tvm_tiny.targets.target import LIMIT_GRANULE, Target
 
 V7M_REGIONS = 8
+V7M_FAST_REGIONS = 2  # of them, at the most, for fast memory
 _SMALLEST_LOG2 = 5
 _SMALLEST_WITH_SUBREGIONS_LOG2 = 8
 
@@ -94,8 +95,15 @@ def enforceable_ram(target: Target) -> Memory:
     """The target's RAM, shortened to what its protection unit can describe."""
     if target.core.mpu != "v7m":
         return target.ram
-    blocks = cover(target.ram.origin, target.ram.end, V7M_REGIONS - len(_v7m_code(target)))
-    return Memory(target.ram.origin, blocks[-1].end - target.ram.origin)
+    return Memory(target.ram.origin, _v7m_ram(target)[-1].end - target.ram.origin)
+
+
+def enforceable_fast_ram(target: Target) -> Memory | None:
+    """The target's fast memory, shortened in the same way."""
+    memory = target.fast_ram
+    if memory is None or target.core.mpu != "v7m":
+        return memory
+    return Memory(memory.origin, _v7m_fast(target)[-1].end - memory.origin)
 
 
 def regions(target: Target) -> tuple[Region, ...]:
@@ -118,7 +126,7 @@ def _v7m_code(target: Target) -> tuple[Block, ...]:
     blocks = tuple(
         block for memory in _code_memories(target) for block in cover(memory.origin, memory.end)
     )
-    if len(blocks) >= V7M_REGIONS:
+    if len(blocks) >= V7M_REGIONS - V7M_FAST_REGIONS * bool(target.fast_ram):
         raise TargetError(
             "the Flash needs too many regions of the memory protection unit",
             where=target.name,
@@ -128,12 +136,22 @@ def _v7m_code(target: Target) -> tuple[Block, ...]:
     return blocks
 
 
+def _v7m_fast(target: Target) -> tuple[Block, ...]:
+    memory = target.fast_ram
+    return cover(memory.origin, memory.end, V7M_FAST_REGIONS) if memory else ()
+
+
+def _v7m_ram(target: Target) -> tuple[Block, ...]:
+    others = len(_v7m_code(target)) + len(_v7m_fast(target))
+    return cover(target.ram.origin, target.ram.end, V7M_REGIONS - others)
+
+
 def _v7m_regions(target: Target) -> tuple[Region, ...]:
-    code = _v7m_code(target)
-    ram = cover(target.ram.origin, target.ram.end, V7M_REGIONS - len(code))
+    data = _V7M_READ_WRITE | _V7M_EXECUTE_NEVER
     return (
-        *(_v7m_region(block, _V7M_READ_ONLY, "code") for block in code),
-        *(_v7m_region(block, _V7M_READ_WRITE | _V7M_EXECUTE_NEVER, "RAM") for block in ram),
+        *(_v7m_region(block, _V7M_READ_ONLY, "code") for block in _v7m_code(target)),
+        *(_v7m_region(block, data, "fast RAM") for block in _v7m_fast(target)),
+        *(_v7m_region(block, data, "RAM") for block in _v7m_ram(target)),
     )
 
 
@@ -144,9 +162,11 @@ def _v7m_region(block: Block, access: int, use: str) -> Region:
 
 
 def _v8m_regions(target: Target) -> tuple[Region, ...]:
+    data, fast = _V8M_READ_WRITE | _V8M_EXECUTE_NEVER, target.fast_ram
     return (
         *(_v8m_region(memory, _V8M_READ_ONLY, "code") for memory in _code_memories(target)),
-        _v8m_region(target.ram, _V8M_READ_WRITE | _V8M_EXECUTE_NEVER, "RAM"),
+        *((_v8m_region(fast, data, "fast RAM"),) if fast else ()),
+        _v8m_region(target.ram, data, "RAM"),
     )
 
 

@@ -71,6 +71,7 @@ class Contents:
     inputs: Sequence[Port]
     outputs: Sequence[Port]
     sample_origin: str
+    has_fast_arena: bool = False
 
 
 @cache
@@ -132,12 +133,14 @@ def _values(
         **_board_values(target),
         "flash": layout.flash,
         "ram": layout.ram,
+        "fast_ram": layout.fast_ram,
         "vectors": layout.vectors,
         "stack_bytes": layout.stack_bytes,
         "fault_stack_bytes": FAULT_STACK_BYTES,
         "regions": regions(target),
         "model": contents.model,
         "prefix": contents.model.upper(),
+        "has_fast_arena": contents.has_fast_arena,
         "model_folder": chosen.model_folder,
         "sources": sources,
         "version": contents.version,

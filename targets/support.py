@@ -53,6 +53,7 @@ def harness_model_header(model: str, model_header: str) -> str:
         prefix=prefix,
         inputs=inputs,
         row_bytes=row_bytes,
+        has_fast_arena=_number(model_header, f"{prefix}_FAST_ARENA_BYTES") > 0,
         outputs=_count(model_header, f"{prefix}_OUTPUT_COUNT"),
     )
 

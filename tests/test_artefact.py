@@ -20,6 +20,7 @@ METADATA = Metadata(
     arena_bytes=64,
     arena_lower_bound_bytes=48,
     peak_tensor_bytes=48,
+    memory_steps={},
     stages=(),
     inputs=(PortInfo("x", (1, 2), "int8", 0.5, -3),),
     outputs=(PortInfo("y", (1, 2), "float32", None, None),),

@@ -27,6 +27,7 @@ RUN_FIELDS = [
     "arena_bytes",
     "arena_lower_bound_bytes",
     "peak_tensor_bytes",
+    "memory_steps",
     "stack_bytes",
     "flash_code_bytes",
     "flash_weights_bytes",

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from tvm_tiny.metadata import StageInfo
 from tvm_tiny.report import WIDTH, render
 from tvm_tiny.result import LayerResult, RunResult
 
@@ -24,7 +25,8 @@ RESULT = RunResult(
     arena_bytes=16_000,
     arena_lower_bound_bytes=16_000,
     peak_tensor_bytes=15_000,
-    patch=(),
+    memory_steps={"as listed": 20_000, "in place": 16_000},
+    patch=(StageInfo(0, 3, 500, (2, 2, 2, 2)),),
     stack_bytes=160,
     flash_code_bytes=3_944,
     flash_weights_bytes=28_332,
@@ -67,3 +69,8 @@ def test_what_was_not_measured_is_left_out() -> None:
     assert "stack" not in text
     assert "Cycles are estimated" not in text
     assert "None" not in text
+
+
+def test_what_passes_saved_is_told() -> None:
+    text = " ".join(render(RESULT).split())
+    assert "20,000 as listed -> 16,000 in place, layers 0-3 by strips" in text

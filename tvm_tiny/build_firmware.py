@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tvm_tiny import _register, importers
+from tvm_tiny.analysis import Patch
 from tvm_tiny.codegen.identifiers import identifier
 from tvm_tiny.errors import DoesNotFitError
 from tvm_tiny.firmware import Firmware
@@ -15,7 +16,7 @@ from tvm_tiny.metadata import describe
 from tvm_tiny.pipeline import compile_module
 from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.fit_memory import Staging
-from tvm_tiny.targets.linker import largest_arena
+from tvm_tiny.targets.linker import largest_arena, largest_fast_arena
 from tvm_tiny.targets.target import Target, resolve
 
 
@@ -26,8 +27,9 @@ def build(
     name: str | None = None,
     sram: int | None = None,
     flash: int | None = None,
+    fast_sram: int | None = None,
     optimize: str = "speed",
-    patch: str = "auto",
+    patch: str | tuple[int, int, int] = "auto",
     input_rows: bool = False,
     integer_io: bool = False,
 ) -> Firmware:
@@ -35,26 +37,38 @@ def build(
 
     `model` is anything `load` takes: a path (.tflite, .onnx, .pt2), an onnx.ModelProto, a
     torch.export.ExportedProgram or a Relax IRModule. `target` is a board or a core; `sram` and
-    `flash` are hard limits in bytes. `name` prefixes every C symbol (default: the file's name).
+    `flash` are hard limits in bytes. Of the board's fast memory, `fast_sram` bytes hold the tensors
+    that are read and written most, none by default. `name` prefixes every C symbol (default: the
+    file's name).
     `optimize` is "speed" (the fastest kernels that fit), "balanced" (at most 1.3 times the int8
     weights and 40 KB of Flash, if that is possible) or "size" (less still,
     at up to 100 instructions a byte). `patch` is "auto" (layers run by strips of rows where the
-    SRAM has no room for whole tensors) or "off". With `input_rows` the model asks for its input
-    row by row, by call-back, and it need not be whole in the SRAM. With `integer_io` float inputs
-    and outputs that are quantised at once become int8 ones with that scale and zero point.
+    SRAM has no room for whole tensors), "off", or (rows, columns, split), as text "2x2@6": what
+    the first `split` convolutions make in so many patches. With `input_rows` the model asks for
+    its input row by row, by call-back, and it need not be whole in the SRAM. With `integer_io`
+    float inputs and outputs that are quantised at once become int8 ones with that scale and zero
+    point.
 
     Raises ModelError, UnsupportedError, TargetError, DoesNotFitError, MissingToolError.
     """
     _register.register()
-    chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
+    chosen = target if isinstance(target, Target) else resolve(target, sram, flash, fast_sram)
     symbol = identifier(name or default_name(model))
-    limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen))
-    staging = Staging(patch, input_rows, integer_io)
+    limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen), largest_fast_arena(chosen))
+    staging = Staging(_grid(patch), input_rows, integer_io)
     module = importers.load(model)
     with counting_stacks(chosen):
         compiled = compile_module(module, symbol, chosen.core.features, limits, staging)
     metadata = describe(compiled, chosen)
     return Firmware.link(compiled.code.files, metadata, chosen)
+
+
+def _grid(patch: str | tuple[int, int, int]) -> str | tuple[int, int, int]:
+    """Rows, columns and split of a text that gives them; auto and off as they are."""
+    if not isinstance(patch, str) or "@" not in patch:
+        return patch
+    parsed = Patch.parse(patch)
+    return parsed.rows, parsed.columns, parsed.split
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from tvm_tiny.relay_passes.choose_kernels import choose_kernels
 from tvm_tiny.relay_passes.fit_memory import NO_LIMITS, Staging, prepared
 from tvm_tiny.relay_passes.order_operators import order_operators
 from tvm_tiny.relay_passes.plan_arena import plan_arena
-from tvm_tiny.relay_passes.program import Program, Stage, layers_of, program_of
+from tvm_tiny.relay_passes.program import Layer, Program, layers_of, program_of
 from tvm_tiny.relay_passes.schedule_stages import StageSearch
 from tvm_tiny.targets.linker import largest_arena
 from tvm_tiny.targets.target import Target, resolve
@@ -74,7 +74,7 @@ def _stages(program: Program) -> Iterator[tuple[int, int]]:
     number = 0
     for step in program.steps:
         last = number + len(layers_of(step)) - 1
-        if isinstance(step, Stage):
+        if not isinstance(step, Layer):
             yield number, last
         number = last + 1
 

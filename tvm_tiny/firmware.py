@@ -133,7 +133,7 @@ def open_firmware(path: str | Path) -> Firmware:
     folder = tempfile.TemporaryDirectory(prefix="tvm_tiny-")
     sources, metadata, elf = artefact.load(Path(path), Path(folder.name))
     info = metadata.target
-    target = resolve(info.name, info.sram_bytes, info.flash_bytes)
+    target = resolve(info.name, info.sram_bytes, info.flash_bytes, info.fast_sram_bytes)
     image = Image(
         elf,
         metadata.name,

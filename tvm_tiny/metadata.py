@@ -10,7 +10,7 @@ import msgspec
 
 from tvm_tiny.errors import ArtefactError
 from tvm_tiny.pipeline import Compiled
-from tvm_tiny.relay_passes.program import Port, Program, Stage, layers_of
+from tvm_tiny.relay_passes.program import Patches, Port, Program, Stage, layers_of
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.targets.target import Target
 from tvm_tiny.version import VERSION
@@ -54,12 +54,16 @@ class LayerInfo(msgspec.Struct, frozen=True):
 
 
 class StageInfo(msgspec.Struct, frozen=True):
-    """Layers `first` to `last` run by strips, which make `rows` rows of each layer at a time."""
+    """Layers `first` to `last` run by strips, or patch by patch.
+
+    Strips make `rows` rows of each layer at a time; patches are a grid of (rows, columns).
+    """
 
     first: int
     last: int
-    rows: tuple[int, ...]
     scratch_bytes: int
+    rows: tuple[int, ...] = ()
+    grid: tuple[int, int] | None = None
 
 
 class TargetInfo(msgspec.Struct, frozen=True):
@@ -68,6 +72,7 @@ class TargetInfo(msgspec.Struct, frozen=True):
     name: str
     sram_bytes: int
     flash_bytes: int
+    fast_sram_bytes: int = 0
 
 
 class Metadata(msgspec.Struct, frozen=True):
@@ -81,11 +86,13 @@ class Metadata(msgspec.Struct, frozen=True):
     arena_bytes: int
     arena_lower_bound_bytes: int
     peak_tensor_bytes: int
+    memory_steps: dict[str, int]  # bytes needed after each pass
     stages: tuple[StageInfo, ...]
     inputs: tuple[PortInfo, ...]
     outputs: tuple[PortInfo, ...]
     layers: tuple[LayerInfo, ...]
     files: dict[str, str]  # relative path -> sha256
+    fast_arena_bytes: int = 0
 
     def as_json(self) -> bytes:
         """Readable, with sorted keys: the same bytes every time."""
@@ -102,10 +109,13 @@ def describe(compiled: Compiled, target: Target) -> Metadata:
         name=code.name,
         tvm_tiny=VERSION,
         tvm=version("apache-tvm"),
-        target=TargetInfo(target.name, target.sram_bytes, target.flash_bytes),
+        target=TargetInfo(
+            target.name, target.sram_bytes, target.flash_bytes, target.fast_sram_bytes
+        ),
         arena_bytes=compiled.plan.arena_bytes,
         arena_lower_bound_bytes=compiled.plan.lower_bound_bytes,
         peak_tensor_bytes=compiled.plan.peak_tensor_bytes,
+        memory_steps={step.name: step.bytes_needed for step in compiled.memory_steps},
         stages=tuple(_stages(program)),
         inputs=_ports(program, program.inputs),
         outputs=_ports(program, program.outputs),
@@ -122,6 +132,7 @@ def describe(compiled: Compiled, target: Target) -> Metadata:
             for layer, symbol in pairs
         ),
         files=hashes({name: text.encode() for name, text in code.files.items()}),
+        fast_arena_bytes=compiled.plan.fast_bytes,
     )
 
 
@@ -147,7 +158,10 @@ def _stages(program: Program) -> Iterator[StageInfo]:
         last = number + len(layers_of(step)) - 1
         if isinstance(step, Stage):
             rows = tuple(item.rows for item in step.row_layers)
-            yield StageInfo(number, last, rows, step.scratch_bytes)
+            yield StageInfo(number, last, step.scratch_bytes, rows)
+        if isinstance(step, Patches):
+            grid = (len(step.rows), len(step.columns))
+            yield StageInfo(number, last, step.scratch_bytes, grid=grid)
         number = last + 1
 
 

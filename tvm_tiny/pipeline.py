@@ -16,10 +16,12 @@ from tvm_tiny.codegen.generate import GeneratedCode, generate
 from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.crop_zero_taps import CropZeroTaps
 from tvm_tiny.relay_passes.drop_dead_channels import DropDeadChannels
-from tvm_tiny.relay_passes.fit_memory import BY_NEED, NO_LIMITS, Staging, fit_memory
+from tvm_tiny.relay_passes.fit_memory import BY_NEED, NO_LIMITS, Staging
+from tvm_tiny.relay_passes.fit_regions import fit_regions
 from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
+from tvm_tiny.relay_passes.memory_steps import MemoryStep, memory_steps
 from tvm_tiny.relay_passes.merge_equal_channels import MergeEqualChannels
 from tvm_tiny.relay_passes.order_operators import order_operators
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan
@@ -48,6 +50,7 @@ class Compiled:
     program: Program
     plan: ArenaPlan
     code: GeneratedCode
+    memory_steps: tuple[MemoryStep, ...] = ()
 
 
 def rewrite(module: tvm.IRModule) -> tvm.IRModule:
@@ -72,6 +75,8 @@ def compile_module(
     DoesNotFitError.
     """
     rewritten = rewrite(module)
-    given = order_operators(program_of(rewritten, features))
-    program, plan = fit_memory(given, limits, features, staging)
-    return Compiled(rewritten, program, plan, generate(program, plan, name))
+    listed = program_of(rewritten, features)
+    ordered = order_operators(listed)
+    program, plan = fit_regions(ordered, limits, features, staging)
+    code, saved = generate(program, plan, name), memory_steps(listed, ordered, program)
+    return Compiled(rewritten, program, plan, code, saved)

@@ -49,6 +49,7 @@ def render_project(
         inputs=tuple(_inputs(metadata.inputs, inputs)),
         outputs=tuple(_port(port, index) for index, port in enumerate(metadata.outputs)),
         sample_origin="random values of a fixed seed" if inputs is None else "given when generated",
+        has_fast_arena=metadata.fast_arena_bytes > 0,
     )
     return project_files(chosen, firmware.target, contents)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from tvm_tiny.metadata import StageInfo
 from tvm_tiny.result import LayerResult, RunResult
 
 WIDTH = 110
@@ -49,13 +50,27 @@ def _facts(result: RunResult) -> list[tuple[str, str]]:
     facts = [
         ("target", f"{result.target} ({result.core})"),
         ("arena", f"{_number(result.arena_bytes)} bytes (lower bound {_number(bound)})"),
+        ("memory", _memory(result)),
         ("stack", f"{_number(result.stack_bytes)} bytes (peak of the run function)"),
         ("Flash, code", f"{_number(result.flash_code_bytes)} bytes"),
         ("Flash, weights", f"{_number(result.flash_weights_bytes)} bytes"),
         ("instructions", f"{_number(result.instructions)} (exact, one inference)"),
         ("cycles", f"{_number(result.cycles_estimated)} (estimated)"),
     ]
-    return [(title, value) for title, value in facts if not value.startswith("-")]
+    return [(title, value) for title, value in facts if value and not value.startswith("-")]
+
+
+def _memory(result: RunResult) -> str:
+    """What each pass left of the bytes that the model needs."""
+    steps = [f"{_number(size)} {name}" for name, size in result.memory_steps.items()]
+    parts = [f"layers {s.first}-{s.last} {_how(s)}" for s in result.patch]
+    return ", ".join([" -> ".join(steps), *parts])
+
+
+def _how(stage: StageInfo) -> str:
+    if stage.grid is None:
+        return "by strips"
+    return f"in {stage.grid[0]}x{stage.grid[1]} patches"
 
 
 def _layers(result: RunResult) -> Table:

@@ -51,6 +51,7 @@ class RunResult:
     arena_bytes: int
     arena_lower_bound_bytes: int
     peak_tensor_bytes: int
+    memory_steps: dict[str, int]
     patch: tuple[StageInfo, ...]
     stack_bytes: int | None
     flash_code_bytes: int
@@ -81,6 +82,7 @@ JSON_FIELDS = (
     "arena_bytes",
     "arena_lower_bound_bytes",
     "peak_tensor_bytes",
+    "memory_steps",
     "stack_bytes",
     "flash_code_bytes",
     "flash_weights_bytes",
@@ -127,6 +129,7 @@ def measure(firmware: Firmware, raw: RawRun, outputs: Sequence[Array]) -> RunRes
         arena_bytes=metadata.arena_bytes,
         arena_lower_bound_bytes=metadata.arena_lower_bound_bytes,
         peak_tensor_bytes=metadata.peak_tensor_bytes,
+        memory_steps=metadata.memory_steps,
         patch=metadata.stages,
         stack_bytes=raw.stack_bytes,
         flash_code_bytes=image.sizes.flash_code_bytes,

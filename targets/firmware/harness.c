@@ -20,10 +20,15 @@ struct harness_stats {
     int32_t samples;     /* run to the end */
 };
 
-static uint8_t arena[MODEL_ARENA_BYTES] __attribute__((aligned(MODEL_ARENA_ALIGN)));
-static model_context context;
+static uint8_t arena[HARNESS_ARENA_BYTES] __attribute__((aligned(HARNESS_ARENA_ALIGN)));
+#if HARNESS_FAST_ARENA_BYTES > 0
+/* where the linker script has the fast memory */
+static uint8_t fast_arena[HARNESS_FAST_ARENA_BYTES]
+    __attribute__((aligned(HARNESS_ARENA_ALIGN), section(".bss.fast_arena")));
+#endif
+static subject_context context;
 
-#if MODEL_BY_ROWS
+#if HARNESS_BY_ROWS
 /* Inputs by rows stay in the file until the model asks for them. */
 struct row_source {
     int32_t file;
@@ -31,10 +36,11 @@ struct row_source {
     size_t row_bytes;
 };
 
-static struct row_source sources[MODEL_INPUT_COUNT];
+static struct row_source sources[HARNESS_INPUT_COUNT];
 static size_t next_sample;
 
-static __attribute__((noinline)) int harness_read_rows(void *user, int first_row, int rows, model_row_type *dst)
+static __attribute__((noinline)) int harness_read_rows(void *user, int first_row, int rows,
+                                                       subject_row_type *dst)
 {
     const struct row_source *source = user;
     const size_t bytes = (size_t)rows * source->row_bytes;
@@ -48,17 +54,17 @@ static bool read_sample(int32_t file)
     size_t position = next_sample;
     unsigned i;
 
-    for (i = 0; i < MODEL_INPUT_COUNT; i++) {
-        sources[i] = (struct row_source){file, position, model_row_bytes[i]};
+    for (i = 0; i < HARNESS_INPUT_COUNT; i++) {
+        sources[i] = (struct row_source){file, position, subject_row_bytes[i]};
         harness_seek(file, position);
-        position += model_input_bytes[i];
+        position += subject_input_bytes[i];
         if (position > harness_length(file)) {
             return false;
         }
-        if (model_row_bytes[i] > 0) {
-            (void)model_set_source(&context, i, harness_read_rows, &sources[i]);
+        if (subject_row_bytes[i] > 0) {
+            (void)subject_set_source(&context, i, harness_read_rows, &sources[i]);
         } else {
-            (void)harness_read(file, model_input(&context, i), model_input_bytes[i]);
+            (void)harness_read(file, subject_input(&context, i), subject_input_bytes[i]);
         }
     }
     next_sample = position;
@@ -69,9 +75,9 @@ static bool read_sample(int32_t file)
 {
     unsigned i;
 
-    for (i = 0; i < MODEL_INPUT_COUNT; i++) {
-        if (harness_read(file, model_input(&context, i), model_input_bytes[i]) !=
-            model_input_bytes[i]) {
+    for (i = 0; i < HARNESS_INPUT_COUNT; i++) {
+        if (harness_read(file, subject_input(&context, i), subject_input_bytes[i]) !=
+            subject_input_bytes[i]) {
             return false;
         }
     }
@@ -83,8 +89,8 @@ static void write_outputs(int32_t file)
 {
     unsigned i;
 
-    for (i = 0; i < MODEL_OUTPUT_COUNT; i++) {
-        (void)harness_write(file, model_output(&context, i), model_output_bytes[i]);
+    for (i = 0; i < HARNESS_OUTPUT_COUNT; i++) {
+        (void)harness_write(file, subject_output(&context, i), subject_output_bytes[i]);
     }
 }
 
@@ -94,7 +100,7 @@ static __attribute__((noinline)) void measure_run(struct harness_stats *stats)
     int32_t used;
 
     stack_paint();
-    stats->return_code = model_run(&context);
+    stats->return_code = subject_run(&context);
     used = stack_used();
     if (used > stats->stack_bytes) {
         stats->stack_bytes = used;
@@ -122,7 +128,12 @@ int main(void)
     if (input < 0 || output < 0 || stats_file < 0) {
         return EXIT_NO_FILE;
     }
-    stats.return_code = model_init(&context, arena, sizeof arena);
+#if HARNESS_FAST_ARENA_BYTES > 0
+    stats.return_code =
+        subject_init(&context, arena, sizeof arena, fast_arena, sizeof fast_arena);
+#else
+    stats.return_code = subject_init(&context, arena, sizeof arena);
+#endif
     run_samples(input, output, &stats);
     (void)harness_write(stats_file, &stats, sizeof stats);
     harness_close(input);

@@ -79,8 +79,9 @@ def check_outputs(firmware: Firmware, name: str, count: int = RANDOM_SAMPLES) ->
         assert layer.instructions is not None and layer.instructions > 0
     counted = sum(layer.instructions or 0 for layer in result.layers)
     assert result.instructions is not None
-    # what is left is the run function itself, which only calls the layers
-    assert 0 <= result.instructions - counted < 40 * (len(result.layers) + 2)
+    # what is left is the run function itself: it calls the layers, and moves rows of stages
+    rest = result.instructions - counted
+    assert 0 <= rest < 40 * (len(result.layers) + 2) or (result.patch and rest < 0.03 * counted)
 
 
 @dataclass(frozen=True)

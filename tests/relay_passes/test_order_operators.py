@@ -17,8 +17,9 @@ from tests.support.layers import Layer as NamedLayer
 from tvm_tiny.pipeline import compile_module
 from tvm_tiny.relay_passes._liveness import liveness_of
 from tvm_tiny.relay_passes._overlaps import most_shared, overlap_of
+from tvm_tiny.relay_passes.intervals import live_intervals
 from tvm_tiny.relay_passes.order_operators import Order, find_order, order_operators
-from tvm_tiny.relay_passes.plan_arena import live_intervals, plan_arena
+from tvm_tiny.relay_passes.plan_arena import plan_arena
 from tvm_tiny.relay_passes.program import Layer, Port, Program, Tensor, program_of
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Kernel, Overlap, TensorSpec

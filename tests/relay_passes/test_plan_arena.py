@@ -9,15 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.programs import random_program, wild_program
-from tvm_tiny.relay_passes.plan_arena import (
-    ArenaPlan,
-    Interval,
-    allowed_overlaps,
-    live_intervals,
-    needed_bytes,
-    plan_arena,
-)
+from tests.support.programs import drifting_program, random_program, wild_program
+from tvm_tiny.relay_passes.arena_bounds import needed_bytes
+from tvm_tiny.relay_passes.intervals import Interval, allowed_overlaps, live_intervals
+from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
 from tvm_tiny.relay_passes.program import ALIGNMENT, Layer, Port, Program, Tensor, aligned
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Kernel, Overlap, TensorSpec
@@ -221,10 +216,23 @@ def test_an_output_that_grows_begins_before_its_input() -> None:
 
 
 def test_sweeps_drift_down() -> None:
-    graph = chain([160] * 4, Overlap(-20))
-    plan = plan_arena(graph)
-    check(plan, graph)
-    assert plan.arena_bytes == 160 + 3 * 32
+    assert planned(chain([160] * 4, Overlap(-20))).arena_bytes == 160 + 3 * 32
+
+
+@pytest.mark.parametrize("kept", [64, 320])
+@pytest.mark.parametrize("lag", [32, 48, 80])
+def test_sweeps_drift_down_beside_a_tensor(kept: int, lag: int) -> None:
+    """It is above or below all of them, or between two, which then are apart."""
+    sweeps = {number: (Overlap(-lag),) for number in range(1, 4)}
+    edges: Edges = [([0], 1), ([1], 2), ([2], 3), ([3], 4), ([4, 0], 5)]
+    graph = program([kept, 160, 160, 160, 160, 16], edges, overlaps=sweeps)
+    assert planned(graph).arena_bytes == kept + min(160 + 3 * lag, 2 * 160)
+
+
+def test_a_sweep_that_begins_behind_its_input_takes_drift_back() -> None:
+    overlaps = {0: (Overlap(-32),), 1: (Overlap(32),), 2: (Overlap(-64),)}
+    graph = program([160, 160, 96, 160], [([0], 1), ([1], 2), ([2], 3)], overlaps=overlaps)
+    assert planned(graph).arena_bytes == 224
 
 
 def test_a_sweep_begins_again_where_there_is_room() -> None:
@@ -275,7 +283,7 @@ def test_shifts_are_those_of_the_declaration_rounded_down() -> None:
     assert allowed_overlaps(graph, live_intervals(graph)) == {("t0", "t1"): Overlap(-32)}
 
 
-@pytest.mark.parametrize("grown", [random_program, wild_program])
+@pytest.mark.parametrize("grown", [random_program, wild_program, drifting_program])
 def test_random_programs_meet_the_bound(grown: Callable[[int, int], Program]) -> None:
     excess = []
     for seed in range(60):
@@ -283,7 +291,8 @@ def test_random_programs_meet_the_bound(grown: Callable[[int, int], Program]) ->
         plan = plan_arena(graph)
         check(plan, graph)
         excess.append(plan.arena_bytes / plan.lower_bound_bytes - 1)
-    assert sum(part > 0.01 for part in excess) <= 1  # where sweeps drift, no plan meets it
+    # the bound is weak where a tensor lives beside some of a long chain of sweeps
+    assert sum(part > 0.01 for part in excess) <= 2
 
 
 def test_the_plan_of_a_large_program_is_found_in_time() -> None:

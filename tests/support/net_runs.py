@@ -15,7 +15,7 @@ from tvm_tiny.codegen.generate import generate
 from tvm_tiny.firmware import Firmware
 from tvm_tiny.metadata import describe
 from tvm_tiny.pipeline import Compiled
-from tvm_tiny.relay_passes.plan_arena import plan_arena
+from tvm_tiny.relay_passes.plan_regions import plan_regions
 from tvm_tiny.relay_passes.program import Program
 from tvm_tiny.schedules.dialect import Array
 from tvm_tiny.targets import host
@@ -41,15 +41,15 @@ def expected_outputs(nets: Sequence[Net], inputs: Sequence[Array]) -> list[list[
     return found
 
 
-def compiled(program: Program) -> Compiled:
-    """Return a program with its plan and its sources."""
-    plan = plan_arena(program)
+def compiled(program: Program, fast_bytes: int = 0) -> Compiled:
+    """Return a program with its plan and its sources; with fast memory it has two arenas."""
+    plan = plan_regions(program, fast_bytes)
     return Compiled(IRModule(), program, plan, generate(program, plan, "nets"))
 
 
-def run_on_host(program: Program, inputs: Sequence[Array]) -> list[Array]:
+def run_on_host(program: Program, inputs: Sequence[Array], fast_bytes: int = 0) -> list[Array]:
     """Return the outputs of a build with sanitisers."""
-    made = compiled(program)
+    made = compiled(program, fast_bytes)
     metadata = describe(made, resolve("cortex-m4", None, None))
     packed, samples = pack_inputs(metadata.inputs, inputs)
     with tempfile.TemporaryDirectory(prefix="tvm_tiny-") as folder:
@@ -58,8 +58,11 @@ def run_on_host(program: Program, inputs: Sequence[Array]) -> list[Array]:
     return unpack_outputs(metadata.outputs, raw.output_bytes, samples)
 
 
-def run_on_core(program: Program, inputs: Sequence[Array], core: str) -> list[Array]:
+def run_on_core(
+    program: Program, inputs: Sequence[Array], core: str, fast_bytes: int = 0
+) -> list[Array]:
     """Return the outputs of firmware."""
-    target, made = resolve(core, None, None), compiled(program)
+    target = resolve(core, None, None, fast_bytes)
+    made = compiled(program, fast_bytes)
     firmware = Firmware.link(made.code.files, describe(made, target), target)
     return list(firmware.run(inputs, timeout_s=TIMEOUT_S).outputs)

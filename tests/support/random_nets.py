@@ -49,9 +49,9 @@ class Net:
     outputs: tuple[int, ...]
 
 
-def random_net(seed: int) -> Net:
-    """Return a network of four to some dozen layers."""
-    growing = _Growing(np.random.default_rng(seed))
+def random_net(seed: int, channels: Sequence[int] = CHANNELS) -> Net:
+    """Return a network of four to some dozen layers, with so many channels as one of `channels`."""
+    growing = _Growing(np.random.default_rng(seed), channels)
     growing.begin()
     value, blocks = 0, growing.between(2, 4)
     for _ in range(blocks):
@@ -109,6 +109,7 @@ class _Growing:
     """A network while layers are added to it."""
 
     generator: np.random.Generator
+    channels: Sequence[int]
     values: list[TensorSpec] = field(default_factory=list)
     zero_points: list[int] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
@@ -131,7 +132,7 @@ class _Growing:
 
     def begin(self) -> None:
         size = (self.between(7, LARGEST), self.between(7, LARGEST))
-        self.values.append(TensorSpec((1, *size, self.one_of(CHANNELS)), "int8"))
+        self.values.append(TensorSpec((1, *size, self.one_of(self.channels)), "int8"))
         self.zero_points.append(self.zero_point())
 
     def net(self) -> Net:
@@ -222,7 +223,7 @@ class _Growing:
 
     def convolution(self, number: int, is_same: bool = False, channels: int = 0) -> int:
         window, geometry = self.geometry(self.size(number), is_same)
-        depth, made = self.depth(number), channels or int(self.one_of(CHANNELS))
+        depth, made = self.depth(number), channels or int(self.one_of(self.channels))
         groups = depth if depth > 1 and made % depth == 0 and self.chance(0.1) else 1
         fields, constants = self.linear(number, (made, *window, depth // groups), 0)
         attrs = QConv2DAttributes(**geometry, **fields, groups=groups)

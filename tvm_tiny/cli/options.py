@@ -62,6 +62,7 @@ class Source:
     patch: str | None = None
     input_rows: bool = False
     integer_io: bool = False
+    fast_sram: int | None = None
 
     @property
     def is_artefact(self) -> bool:
@@ -78,6 +79,11 @@ _MODEL_OPTIONS = (
     ),
     click.option("--sram", type=Bytes(), help="Limit of the SRAM: bytes, or 256k, 1M."),
     click.option("--flash", type=Bytes(), help="Limit of the Flash: bytes, or 256k, 1M."),
+    click.option(
+        "--fast-sram",
+        type=Bytes(),
+        help="Bytes of the board's fast memory for the tensors used most. Default: none.",
+    ),
     click.option(
         "--optimize",
         type=click.Choice(GOALS),
@@ -109,6 +115,7 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
         target: str | None,
         sram: int | None,
         flash: int | None,
+        fast_sram: int | None,
         name: str | None,
         optimize: str | None,
         patch: str | None,
@@ -116,7 +123,7 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
         integer_io: bool,
         **others: Any,
     ) -> None:
-        made = (patch, input_rows, integer_io)
+        made = (patch, input_rows, integer_io, fast_sram)
         command(Source(model, target, sram, flash, name, optimize, *made), **others)
 
     return functools.reduce(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from tvm_tiny.cli.options import Source
 from tvm_tiny.cli.terminal import phase
@@ -24,7 +25,16 @@ def firmware_of(source: Source) -> Firmware:
 
 
 def _open(source: Source) -> Firmware:
-    for option in ("sram", "flash", "name", "optimize", "patch", "input_rows", "integer_io"):
+    for option in (
+        "sram",
+        "flash",
+        "fast_sram",
+        "name",
+        "optimize",
+        "patch",
+        "input_rows",
+        "integer_io",
+    ):
         if getattr(source, option) not in (None, False):
             flag = option.replace("_", "-")
             raise click.UsageError(f"--{flag} cannot change firmware that is built already")
@@ -46,7 +56,9 @@ def _compile(source: Source) -> Firmware:
         raise click.UsageError("Missing option '--target' (`tvm-tiny targets` lists them)")
     from tvm_tiny.targets.target import resolve
 
-    target = resolve(source.target, source.sram, source.flash)  # wrong names fail before TVM loads
+    target = resolve(  # wrong names fail before TVM loads
+        source.target, source.sram, source.flash, source.fast_sram
+    )
     with phase(f"reading {source.model}"):
         from tvm_tiny.build_firmware import build, default_name
         from tvm_tiny.importers import load
@@ -72,11 +84,10 @@ def facts_of(firmware: Firmware) -> dict[str, Any]:
         "target": firmware.target.name,
         "core": firmware.target.core.name,
         "arena_bytes": metadata.arena_bytes,
+        "fast_arena_bytes": metadata.fast_arena_bytes,
         "arena_lower_bound_bytes": metadata.arena_lower_bound_bytes,
         "peak_tensor_bytes": metadata.peak_tensor_bytes,
-        "patch": [
-            {"first": s.first, "last": s.last, "rows": list(s.rows)} for s in metadata.stages
-        ],
+        "patch": msgspec.to_builtins(metadata.stages),
         "flash_code_bytes": sizes.flash_code_bytes,
         "flash_weights_bytes": sizes.flash_weights_bytes,
         "sram_limit_bytes": firmware.target.sram_bytes,

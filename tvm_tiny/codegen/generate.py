@@ -65,8 +65,8 @@ class LayerText:
     symbol: str
     description: str
     call: str
-    parameters: str = "uint8_t *arena"
-    is_in_arena: bool = True  # whether it is called with the arena
+    parameters: str
+    argument: str  # by which it reaches the arenas, empty if it does not
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,10 @@ class _Generator:
             for function in layer.kernel.microkernels
         }
         self.labels = self._labels()
+        # With two arenas everything gets the context, which knows both.
+        self.has_fast_arena = plan.fast_bytes > 0
+        self.parameter = f"const {name}_context *ctx" if self.has_fast_arena else "uint8_t *arena"
+        self.argument = "ctx" if self.has_fast_arena else "arena"
 
     def run(self) -> GeneratedCode:
         layers = self._layers()
@@ -114,6 +118,7 @@ class _Generator:
             "NAME": self.name.upper(),
             "version": VERSION,
             "plan": self.plan,
+            "parameter": self.parameter,
             "alignment": ALIGNMENT,
             "layers": layers,
             "stages": stages,
@@ -160,11 +165,13 @@ class _Generator:
         return labels
 
     def _tensor_row(self, tensor: Tensor) -> dict[str, Any]:
-        width = max(map(len, self.labels.values())) + len(f" = {self.plan.arena_bytes},")
+        most = max(self.plan.arena_bytes, self.plan.fast_bytes)
+        width = max(map(len, self.labels.values())) + len(f" = {most},")
+        is_fast = tensor.name in self.plan.fast_tensors
         assignment = f"{self.labels[tensor.name]} = {self.plan.offsets[tensor.name]},"
         return {
             "assignment": assignment.ljust(width),
-            "description": _describe(tensor),
+            "description": _describe(tensor) + (", fast" if is_fast else ""),
         }
 
     def _ports(self, kind: str, ports: tuple[Port, ...]) -> list[dict[str, Any]]:
@@ -190,6 +197,7 @@ class _Generator:
             "is_called_back": port.is_called_back,
             "row_bytes": spec.nbytes // spec.shape[1] if port.is_called_back else 0,
             "label": self.labels.get(port.tensor, "-1"),
+            "is_fast": port.tensor in self.plan.fast_tensors,
             "nbytes": spec.nbytes,
             "initialiser": ", ".join(fields),
             "assertion": f"{kind}_{index}_is_inside",
@@ -231,18 +239,19 @@ class _Generator:
         scratch = []
         if layer.kernel.scratch is not None:
             assert stage.scratch is not None
-            base, ctype = self.labels[stage.scratch], c_type(layer.kernel.scratch.dtype)
-            scratch = [f"({ctype} *)(arena + {base} + {stage.kernel_scratch})"]
+            base, ctype = self._address(stage.scratch), c_type(layer.kernel.scratch.dtype)
+            scratch = [f"({ctype} *)({base} + {stage.kernel_scratch})"]
         parameters.append(f"{c_type(call.output.dtype)} *y")
         text = self._layer(index, layer, [*call.inputs, call.output], inputs, scratch, "y")
-        is_in_arena = "(arena + " in text.call
-        listed = ["uint8_t *arena", *parameters] if is_in_arena else parameters
-        return replace(text, parameters=", ".join(listed), is_in_arena=is_in_arena)
+        is_in_arena = "arena + T_" in text.call
+        listed = [self.parameter, *parameters] if is_in_arena else parameters
+        argument = self.argument if is_in_arena else ""
+        return replace(text, parameters=", ".join(listed), argument=argument)
 
     def _patch_layers(self, first: int, patches: Patches) -> list[LayerText]:
         """Layers whose tensors are tiles in the scratch of their patches."""
         offsets = {tile.name: tile.offset for tile in patches.tiles}
-        base = f"arena + {self.labels[patches.scratch]}" if patches.scratch else ""
+        base = self._scratch(patches)
         texts = []
         pairs = zip(patches.patch_layers, patches.kernel_scratch, strict=True)
         for index, (item, scratch_offset) in enumerate(pairs, first):
@@ -287,13 +296,15 @@ class _Generator:
             f"{self.name}_layer_{number}_{layer.kernel.name}",
             description + _shape(specs[-1]) + macs,
             _call(kernel.symbol, kept),
+            self.parameter,
+            self.argument,
         )
 
     def _stages(self, layers: Sequence[LayerText]) -> list[StageText]:
         outputs = [layer.output for layer in self.program.layers]
         ports = {port.tensor: index for index, port in enumerate(self.program.inputs)}
         callees = {
-            output: Callee(text.symbol, text.is_in_arena)
+            output: Callee(text.symbol, text.argument)
             for output, text in zip(outputs, layers, strict=True)
         }
         stages = [step for step in self.program.steps if isinstance(step, Stage)]
@@ -318,7 +329,9 @@ class _Generator:
             patches_text(
                 step,
                 f"{self.name}_patches_{n}",
-                Surroundings(callees, self._spec, self._address, self._scratch(step)),
+                Surroundings(
+                    callees, self._spec, self._address, self._scratch(step), self.argument
+                ),
             )
             for n, step in enumerate(steps)
         ]
@@ -344,10 +357,16 @@ class _Generator:
         return self.tensors[name].spec
 
     def _scratch(self, stage: Stage | Patches) -> str:
-        return "" if stage.scratch is None else f"arena + {self.labels[stage.scratch]}"
+        return "" if stage.scratch is None else self._address(stage.scratch)
 
     def _address(self, name: str) -> str:
-        return f"arena + {self.labels[name]}"
+        return f"{self._base(name)} + {self.labels[name]}"
+
+    def _base(self, name: str) -> str:
+        """The arena of a tensor."""
+        if not self.has_fast_arena:
+            return "arena"
+        return "ctx->fast_arena" if name in self.plan.fast_tensors else "ctx->arena"
 
     def _kernel(self, number: str, layer: Layer) -> KernelText:
         """The kernel's text; equal texts are one function."""
@@ -385,7 +404,7 @@ class _Generator:
 
     def _at(self, name: str, qualifier: str) -> str:
         ctype = c_type(self.tensors[name].spec.dtype)
-        return f"({qualifier}{ctype} *)(arena + {self.labels[name]})"
+        return f"({qualifier}{ctype} *)({self._address(name)})"
 
 
 PATCHES_SOURCES = ("tvm_tiny_patches.c", "tvm_tiny_patches.h")

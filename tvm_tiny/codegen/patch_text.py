@@ -32,6 +32,7 @@ class Surroundings:
     spec: Callable[[str], TensorSpec]
     address: Callable[[str], str]
     scratch: str
+    argument: str  # of layers' functions
 
 
 def patches_text(patches: Patches, symbol: str, around: Surroundings) -> PatchesText:
@@ -95,7 +96,7 @@ class _Writer:
         if isinstance(item, Copy):
             yield f"tiny_tile_copy(&{name}, &{self.names[item.source or tile.tensor]});"
         else:
-            yield f"{self.around.callees[item.layer.output]}(arena);"
+            yield f"{self.around.callees[item.layer.output]}({self.around.argument});"
             if item.is_stored:
                 yield f"tiny_tile_copy(&{self.names[tile.tensor]}, &{name});"
         if tile.fill is not None:

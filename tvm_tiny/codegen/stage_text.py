@@ -5,7 +5,7 @@ The rules are those of relay_passes/stages.py, which has found by them how many 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tvm_tiny.codegen.identifiers import c_comment, identifier
@@ -16,10 +16,10 @@ from tvm_tiny.schedules.dialect import Reach
 
 @dataclass(frozen=True)
 class Callee:
-    """A layer's function, and whether it takes the arena beside its rows."""
+    """A layer's function, and by what it reaches the arena beside its rows, if it does."""
 
     symbol: str
-    is_in_arena: bool
+    argument: str
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def stage_text(
         scratch if any(rows.offset is not None for rows in stage.rows) else "",
         tuple(writer.rows(rows) for rows in stage.rows),
         writer.names[stage.output],
-        (*reversed(branches), *copies),
+        tuple(reversed([*copies, *branches])),
         any(rows.source == CALL_BACK for rows in stage.rows),
     )
 
@@ -114,19 +114,17 @@ class _Writer:
         )
 
     def layer(self, item: RowLayer, callee: Callee) -> Branch:
-        """A layer runs when its windows' rows are there."""
+        """A layer runs when its windows' rows are there and its own are wanted."""
         output = self.names[item.layer.output]
-        conditions = [f"tiny_rows_open(&{output})"]
-        arguments = ["arena"] if callee.is_in_arena else []
+        conditions = [f"tiny_rows_open(&{output})", *self._wanted(output)]
+        arguments = [callee.argument] if callee.argument else []
         read: list[str] = []
         for name, reach in zip(item.layer.inputs, item.reaches, strict=True):
             if reach is None:
                 continue
             rows = self._read_name(name)
-            last = (item.rows - 1) * reach.strides[0] - reach.padding[0] + reach.extent[0]
-            conditions.append(
-                f"tiny_rows_reach(&{rows}, {_row(f'{output}.end', reach.strides[0], last)})"
-            )
+            wanted = _wanted_row(item.rows, reach, output)
+            conditions.append(f"tiny_rows_reach(&{rows}, {wanted})")
             begin = _row("row", reach.strides[0], -reach.padding[0])
             arguments.append(f"tiny_rows_at(&{rows}, {begin})")
             read.append(rows)
@@ -142,7 +140,7 @@ class _Writer:
     def copy(self, rows: Rows) -> Branch:
         """Rows of an input, from the arena or by call-back."""
         name = self.names[rows.name]
-        condition = f"tiny_rows_open(&{name})"
+        condition = " && ".join([f"tiny_rows_open(&{name})", *self._wanted(name)])
         if rows.source != CALL_BACK:
             source = self.names[str(rows.source)]
             lines = [
@@ -162,13 +160,22 @@ class _Writer:
             ),
         )
 
-    def _readers(self) -> dict[str, list[tuple[Reach, str]]]:
-        found: dict[str, list[tuple[Reach, str]]] = {}
+    def _wanted(self, rows: str) -> list[str]:
+        """The condition that a reader waits, which holds by itself where nothing branches."""
+        if all(len(r) == 1 and r[0][0].is_alone for r in self.readers.values()):
+            return []
+        readers = self.readers.get(rows, [])
+        ends = [_wanted_row(reader.rows, reach, reader.output) for reader, reach in readers]
+        return [f"{rows}.end < {_of_all('tiny_max', ends)}"] if ends else []
+
+    def _readers(self) -> dict[str, list[tuple[_Reader, Reach]]]:
+        found: dict[str, list[tuple[_Reader, Reach]]] = {}
         for item in self.stage.row_layers:
             for name, reach in zip(item.layer.inputs, item.reaches, strict=True):
                 if reach is not None:
-                    output = self.names[item.layer.output]
-                    found.setdefault(self._read_name(name), []).append((reach, output))
+                    is_alone = sum(r is not None for r in item.reaches) == 1
+                    reader = _Reader(self.names[item.layer.output], item.rows, is_alone)
+                    found.setdefault(self._read_name(name), []).append((reader, reach))
         return found
 
     def _read_name(self, name: str) -> str:
@@ -176,13 +183,32 @@ class _Writer:
 
     def _needed(self, rows: str) -> str:
         begins = [
-            _row(f"{output}.end", reach.strides[0], -reach.padding[0])
-            for reach, output in self.readers[rows]
+            _row(f"{reader.output}.end", reach.strides[0], -reach.padding[0])
+            for reader, reach in self.readers[rows]
         ]
-        text = begins[0]
-        for begin in begins[1:]:
-            text = f"tiny_min({text}, {begin})"
-        return text
+        return _of_all("tiny_min", begins)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What a layer makes of rows, how many at a time, and whether they are all that it reads."""
+
+    output: str
+    rows: int
+    is_alone: bool
+
+
+def _wanted_row(rows: int, reach: Reach, output: str) -> str:
+    """The end of the rows that a layer has to see for its next ones."""
+    last = (rows - 1) * reach.strides[0] - reach.padding[0] + reach.extent[0]
+    return _row(f"{output}.end", reach.strides[0], last)
+
+
+def _of_all(function: str, texts: Sequence[str]) -> str:
+    text = texts[0]
+    for other in dict.fromkeys(texts[1:]):
+        text = text if other == text else f"{function}({text}, {other})"
+    return text
 
 
 def _row(first: str, stride: int, offset: int) -> str:
