@@ -125,8 +125,10 @@ def test_files_in_the_pages_are_there(page: str) -> None:
 
 
 def test_memory_page(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    analysis = [block for block in blocks("docs/memory.md") if "zoo" in block.text]
-    python, command = analysis[0], blocks("docs/memory.md")[-1]
+    python, command = (
+        next(block for block in blocks("docs/memory.md") if text in block.text)
+        for text in ("from tvm_tiny import zoo", "tvm-tiny memory")
+    )
     exec(compile(python.text, "memory.md", "exec"), {})
     assert "peak, patches" in capsys.readouterr().out
     (_, *arguments) = shlex.split(command.text)

@@ -36,7 +36,8 @@ int main(void) {
   printf("%d ", rows_run(&context) == ROWS_ERROR_NO_SOURCE);
   printf("%d ", rows_set_source(&context, 1, read_rows, arena) == ROWS_ERROR_NULL);
   printf("%d ", rows_set_source(&context, 0, read_rows, arena));
-  printf("%d %d ", rows_run(&context), next_row);
+  printf("%d ", rows_run(&context));
+  printf("%d ", next_row);
   next_row = 0;
   limit = 8;
   printf("%d\n", rows_run(&context) == ROWS_ERROR_SOURCE);
