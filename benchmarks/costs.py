@@ -103,6 +103,9 @@ LAYERS = {
             "dw3x3 48x48x4",
             "dw3x3s2 11x11x10",
         ),
+        # inputs and outputs differ
+        *("dw3x3 10x10x8->24", "dw3x3s2 12x12x8->16", "dw5x5 10x10x8->16", "dw5x5s2 12x12x8->24"),
+        *("dw7x7 10x10x8->16", "dw7x7s2 12x12x8->24"),
     ),
     "qdense": (
         *("fc 8->128", "fc 128->8", "fc 128->128", "fc 640->128", "fc 64->12", "fc 256->2"),

@@ -4,12 +4,16 @@
     left  = SMLAD(x0 x1, w0 w1) + SMLABT(x2 x3, w1 w2)
     right = SMLATB(x0 x1, w0 w1) + SMLAD(x2 x3, w1 w2)
 with all weights in six registers.
-Stride two: a window begins with each word, so that a word times (w0 w1) serves one output, times
-(w2 w3) the one before. Up to eight outputs are summed at once; each word is loaded once for all.
+Strides above one: words are taken where windows have them. At stride two a window begins with each
+word, so that a word times (w0 w1) serves one output, times (w2 w3) the one before; at odd strides
+every other window begins in the middle of a word, which is loaded from there. Up to eight outputs
+are summed at once; each word is loaded once for all.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
@@ -17,6 +21,7 @@ from tvm_tiny.schedules.planes import LARGEST_OFFSET, add
 from tvm_tiny.schedules.scaling import Scaling
 
 ROW_PAIRS = 6  # pairs of outputs in a row without a loop
+WEIGHTS = 4  # words in registers, w0 to w3
 SUMS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 
 
@@ -24,21 +29,28 @@ SUMS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 class Outputs:
     """What is computed from a plane: `height` x `width` outputs, `step` bytes apart.
 
-    `row_bytes` of the plane lie between the windows of two output rows, `tap_bytes` between rows of
-    taps.
+    Rows of the output lie `pitch` bytes apart. `row_bytes` of the plane lie between the windows of
+    two output rows, `tap_bytes` between rows of taps.
     """
 
     height: int
     width: int
     step: int
+    pitch: int
     row_bytes: int
     tap_bytes: int
     scaling: Scaling
 
     @property
+    def gap(self) -> int:
+        """Bytes from behind a row to the next; less than none where others lie between outputs."""
+        return self.pitch - self.width * self.step
+
+    @property
     def name(self) -> str:
         """Part of the names of micro-kernels."""
         size = f"{self.height}x{self.width}_by{self.step}"
+        size += f"_{self.pitch}" if self.gap else ""
         return f"{size}_rows{self.row_bytes}_{self.tap_bytes}_{self.scaling.name}"
 
 
@@ -53,7 +65,7 @@ def three_by_three(outputs: Outputs) -> MicroKernel:
     o = outputs
     plain = (
         f"tiny_depthwise_3x3(plane, table, y, {o.height}, {o.width}, {o.step}, "
-        f"{o.row_bytes // 4}, {o.tap_bytes // 4},",
+        f"{o.pitch}, {o.row_bytes // 4}, {o.tap_bytes // 4},",
         f"    {o.scaling.shift}, {o.scaling.plain});",
     )
     return MicroKernel(
@@ -123,7 +135,7 @@ class _ThreeByThree:
         lines += [*self._pairs(rest), *(self._outputs(rest, 1) if is_odd else [])]
         done = 2 * loops * chunk
         lines += add("plane", o.row_bytes - 2 * done)
-        return lines + add("y", (o.width - done) * o.step)
+        return lines + add("y", o.pitch - done * o.step)
 
     def _pairs(self, count: int) -> list[str]:
         return [line for pair in range(count) for line in self._outputs(pair, 2)]
@@ -150,26 +162,27 @@ class _ThreeByThree:
         return lines
 
 
-def stride_two(outputs: Outputs, rows: int, words: int) -> MicroKernel:
-    """rows x (2 words) taps at a horizontal stride of two. The table: weights, bias, scaling."""
+def strided(outputs: Outputs, rows: int, words: int, stride: int) -> MicroKernel:
+    """rows x (2 words) taps at a horizontal stride above one. The table: weights, bias, scaling."""
     o = outputs
     plain = (
-        f"tiny_depthwise_stride_2(plane, table, y, {o.height}, {o.width}, {o.step}, "
-        f"{o.row_bytes // 4}, {o.tap_bytes // 4},",
-        f"    {rows}, {words}, {o.scaling.shift}, {o.scaling.plain});",
+        f"tiny_depthwise_strided(plane, table, y, {o.height}, {o.width}, {o.step}, "
+        f"{o.pitch}, {o.row_bytes // 4}, {o.tap_bytes // 4},",
+        f"    {rows}, {words}, {stride}, {o.scaling.shift}, {o.scaling.plain});",
     )
     return MicroKernel(
-        f"depthwise_{rows}x{2 * words}_stride2_{o.name}",
+        f"depthwise_{rows}x{2 * words}_stride{stride}_{o.name}",
         PARAMETERS,
-        f"{rows} x {2 * words} taps at stride two: {o.height} x {o.width} outputs.",
-        _StrideTwo(outputs, rows, words).assembly(),
+        f"{rows} x {2 * words} taps at stride {stride}: {o.height} x {o.width} outputs.",
+        _Strided(outputs, rows, words, stride).assembly(),
         plain,
     )
 
 
-class _StrideTwo:
-    def __init__(self, outputs: Outputs, rows: int, words: int) -> None:
+class _Strided:
+    def __init__(self, outputs: Outputs, rows: int, words: int, stride: int) -> None:
         self.outputs, self.rows, self.words = outputs, rows, words
+        self.step = 2 * stride  # bytes from window to window
         self.weights = 4 * rows * words  # bytes
         columns = len(outputs.scaling.columns)
         self.biases = self.weights + 4 * (1 + columns)
@@ -192,8 +205,17 @@ class _StrideTwo:
             spare="lr",
         )
 
+    def _reads(self, sums: int, words: int) -> dict[int, list[tuple[int, int]]]:
+        """Which (sum, word of weights) want the word at each byte of a row, in ascending order."""
+        reads: dict[int, list[tuple[int, int]]] = {}
+        for i, t in itertools.product(range(sums), range(words)):
+            reads.setdefault(i * self.step + 4 * t, []).append((i, t))
+        return dict(sorted(reads.items()))
+
     def _cost(self, sums: int) -> int:
-        loads = self.words + sums - 1 + -(-self.words // 2)
+        loads = sum(
+            len(self._reads(sums, words)) + -(-words // 2) for _, _, words in parts(1, self.words)
+        )
         return self.rows * (loads + sums * self.words) + 3 * sums + 9
 
     def _best_tile(self) -> int:
@@ -222,26 +244,25 @@ class _StrideTwo:
         lines: list[str] = []
         if whole > 1:
             lines += [f"mov x, #{whole}", f"str x, [sp, #{self.tiles}]", "1:"]
-        lines += [*self._sums(self.tile), *add("plane", 4 * self.tile)]
+        lines += [*self._sums(self.tile), *add("plane", self.step * self.tile)]
         if whole > 1:
             lines += [f"ldr x, [sp, #{self.tiles}]", "subs x, #1"]
             lines += [f"str x, [sp, #{self.tiles}]", "bne 1b"]
         if rest:
             lines += self._sums(rest)
-        return lines + add("plane", self.outputs.row_bytes - 4 * whole * self.tile)
+        if self.outputs.gap:
+            at = f"[sp, #{self.y}]"
+            lines += [f"ldr y, {at}", *add("y", self.outputs.gap), f"str y, {at}"]
+        return lines + add("plane", self.outputs.row_bytes - self.step * whole * self.tile)
 
     def _sums(self, count: int) -> list[str]:
         o, scaling = self.outputs, self.outputs.scaling
         lines = [f"add x, sp, #{self.biases}", f"ldmia x, {{{', '.join(SUMS[:count])}}}"]
-        for row in range(self.rows):
-            lines += load_weights(self.words, 4 * row * self.words)
-            for i in range(count + self.words - 1):
-                lines += [f"ldr x, [plane, #{row * o.tap_bytes + 4 * i}]"]
-                lines += [
-                    f"smlad sum{i - t}, x, w{t}, sum{i - t}"
-                    for t in range(self.words)
-                    if 0 <= i - t < count
-                ]
+        for row, first, words in parts(self.rows, self.words):
+            lines += load_weights(words, 4 * (row * self.words + first))
+            for byte, users in self._reads(count, words).items():
+                lines += [f"ldr x, [plane, #{row * o.tap_bytes + 4 * first + byte}]"]
+                lines += [f"smlad sum{i}, x, w{t}, sum{i}" for i, t in reversed(users)]
         parameters = self.weights + 4
         lines += ["/* scale, narrow, store */"]
         lines += [f"ldr y, [sp, #{self.y}]", f"ldr multiplier, [sp, #{parameters}]"]
@@ -260,6 +281,12 @@ def copy_table(words: int) -> list[str]:
         names = ", ".join(SUMS[: min(len(SUMS), words - start)])
         lines += [f"ldmia r1!, {{{names}}}", f"stmia r3!, {{{names}}}"]
     return lines
+
+
+def parts(rows: int, words: int) -> Iterator[tuple[int, int, int]]:
+    """Rows of taps in as many words as registers hold: (row, first word, words)."""
+    for row, first in itertools.product(range(rows), range(0, words, WEIGHTS)):
+        yield row, first, min(words - first, WEIGHTS)
 
 
 def load_weights(words: int, byte: int) -> list[str]:

@@ -21,6 +21,7 @@ from tvm_tiny.schedules.depthwise_pairs import (
     Outputs,
     copy_table,
     load_weights,
+    parts,
 )
 from tvm_tiny.schedules.dialect import Array
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
@@ -58,7 +59,7 @@ def convolve(
     doubling = int(o.scaling.scale[0])
     plain = (
         f"tiny_depthwise_polynomials(plane, table, y, {o.height}, {o.width}, {o.step}, "
-        f"{o.row_bytes // 4}, {o.tap_bytes // 4},",
+        f"{o.pitch}, {o.row_bytes // 4}, {o.tap_bytes // 4},",
         f"    {rows}, {words}, {stride}, {doubling}, {o.scaling.shift}, {o.scaling.plain});",
     )
     suffix = "" if stride == 1 else f"_s{stride}"
@@ -132,20 +133,22 @@ class _Convolve:
             lines += [f"str x, [sp, #{self.tiles}]", "bne 1b"]
         if last:
             lines += self._tile(last, skip_last=skip_last)
-        lines += add("plane", o.row_bytes - 4 * sums)
-        return [*lines, f"str plane, [sp, #{self.plane}]"]
+        lines += [*add("plane", o.row_bytes - 4 * sums), f"str plane, [sp, #{self.plane}]"]
+        if o.gap:
+            lines += [f"ldr y, [sp, #{self.y}]", *add("y", o.gap), f"str y, [sp, #{self.y}]"]
+        return lines
 
     def _tile(self, count: int, *, is_first: bool = False, skip_last: bool = False) -> list[str]:
         o = self.outputs
         lines = [f"ldrd low{i}, high{i}, [sp, #{self.start}]" for i in range(count)]
-        for row in range(self.rows):
+        for row, first, words in parts(self.rows, self.words):
             lines += [f"/* row {row} of taps */"]
-            lines += load_weights(self.words, 4 * row * self.words)
-            for i in range(count + self.words - 1):
-                lines += [f"ldr x, [plane, #{row * o.tap_bytes + 4 * i}]"]
+            lines += load_weights(words, 4 * (row * self.words + first))
+            for i in range(count + words - 1):
+                lines += [f"ldr x, [plane, #{row * o.tap_bytes + 4 * (first + i)}]"]
                 lines += [
                     f"smlal low{i - t}, high{i - t}, x, w{t}"
-                    for t in range(self.words)
+                    for t in range(words)
                     if 0 <= i - t < count
                 ]
         lines += ["/* coefficients to sums; scale, narrow, store */"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -245,18 +245,6 @@ def spec_of(expr: ir.Expr) -> TensorSpec:
         return TensorSpec(tuple(int(d) for d in kind.shape), str(kind.dtype.dtype))
     except TypeError as error:
         raise UnsupportedError("a tensor of symbolic shape", where=str(kind)[:80]) from error
-
-
-def lower(call: ir.Call, features: Collection[str] = ()) -> Kernel:
-    """The first variant that can do a call on a core with `features`, in the operator's order."""
-    seen = call_of(call).seen_by_kernels
-    operator, attrs, arguments = seen.operator, seen.attributes, seen.arguments
-    for variant in operator.variants:
-        if variant.features.issubset(features):
-            kernel = variant.kernel(attrs, *arguments)
-            if kernel is not None:
-                return kernel
-    return operator.kernel(attrs, *arguments)
 
 
 def run_meaning(call: ir.Call, inputs: Sequence[Array]) -> Array:

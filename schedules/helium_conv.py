@@ -70,6 +70,14 @@ def pack_pixel_params(table: Array) -> Array:
     return padded.transpose(0, 2, 1).copy()
 
 
+PACK_PIXELS = (pack_pixel_weights, pack_pixel_params)
+
+
+def of_group(image: TensorSpec, groups: int) -> TensorSpec:
+    """An image of the channels of one group."""
+    return TensorSpec((*image.shape[:3], image.shape[3] // groups), image.dtype)
+
+
 def kernel(
     attrs: QConv2DAttributes,
     data: TensorSpec,
@@ -78,24 +86,27 @@ def kernel(
     bias: Array,
     epilogue: HeliumEpilogue,
 ) -> Kernel | None:
-    """The kernel for any window, stride and padding; None for groups."""
-    if attrs.groups != 1:
+    """The kernel for any window, stride and padding; None for groups that are small or odd."""
+    groups = attrs.groups
+    layer = Layer(attrs, of_group(data, groups), of_group(output, groups), weight, epilogue)
+    if groups > 1 and (layer.has_gaps or not layer.is_tiled or layer.depth < CHUNK):
         return None
-    layer = Layer(attrs, data, output, weight, epilogue)
-    flat = weight.reshape(len(weight), -1)
+    flat = weight.reshape(groups, len(weight) // groups, -1)
     table = epilogue.table(requantization.fold_zero_point(bias, weight, attrs))
-    if layer.is_tiled:
-        packed, params = pack_tile_weights(flat), pack_tile_params(table)
-    else:
-        packed, params = pack_pixel_weights(flat), pack_pixel_params(table)
+    table = table.reshape(*flat.shape[:2], -1)
+    pack = (pack_tile_weights, pack_tile_params) if layer.is_tiled else PACK_PIXELS
+    packed, params = (
+        np.stack([pack_one(one).reshape(-1) for one in values])
+        for pack_one, values in zip(pack, (flat, table), strict=True)
+    )
     return Kernel(
         "conv2d_1x1" if layer.is_pointwise else "conv2d",
         layer.function(),
         (
             ("window", layer.windows.table()),
             *((("pieces", layer.windows.pieces()),) if layer.is_banded else ()),
-            ("weight", packed.reshape(-1)),
-            ("params", params.reshape(-1)),
+            ("weight", packed if layer.is_banded else packed[0]),
+            ("params", params if layer.is_banded else params[0]),
         ),
         TensorSpec((layer.extents[0],), "int8") if layer.extents[0] else None,
         SOURCES,
@@ -105,7 +116,10 @@ def kernel(
 
 @dataclass(frozen=True)
 class Layer:
-    """Sizes of a layer, and the calls that its kernels are made of."""
+    """Sizes of a layer, and the calls that its kernels are made of.
+
+    Of a layer of several groups, `data` and `output` are the channels of one.
+    """
 
     attrs: QConv2DAttributes
     data: TensorSpec
@@ -130,14 +144,14 @@ class Layer:
 
     @property
     def channels(self) -> int:
-        """Output channels."""
+        """Output channels of a group."""
         return self.output.shape[3]
 
     @property
     def is_pointwise(self) -> bool:
         """Whether windows are the input's pixels in order."""
         is_single = self.weight.shape[1:3] == (1, 1) and not self.attrs.is_padded
-        return is_single and self.attrs.strides == (1, 1)
+        return is_single and self.attrs.strides == (1, 1) and self.attrs.groups == 1
 
     @property
     def images(self) -> int:
@@ -253,7 +267,9 @@ class Layer:
     ) -> tirx.Expr:
         """All channels of a tile."""
         pitch, to = (
-            (self.groups * CHANNELS, scratch[self.tile_at]) if self.has_gaps else (self.channels, y)
+            (self.groups * CHANNELS, scratch[self.tile_at])
+            if self.has_gaps
+            else (self.channels * self.attrs.groups, y)
         )
         zero_point = self.attrs.output_zero_point
         sizes = (self.chunks, self.groups, pitch, zero_point)
@@ -299,7 +315,8 @@ class Layer:
         low, high = self.attrs.clamp_min, self.attrs.clamp_max
         if (low, high) == (numerics.INT8_MIN, numerics.INT8_MAX):
             return T.int32(0)
-        return call("tiny_helium_clamp", first, self.output.elements, low, high)
+        elements = self.output.elements * self.attrs.groups
+        return call("tiny_helium_clamp", first, elements, low, high)
 
 
 def _pointwise(layer: Layer) -> tirx.PrimFunc:

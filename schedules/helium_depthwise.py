@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 VECTOR, CHANNELS = 16, 8  # bytes of a vector, channels at a time
 TILE_COLUMNS = 4
-LAYER_FIELDS = 24
+LAYER_FIELDS = 25
 LARGEST_PLACE = (1 << 16) - 1  # places in scratch and output are halves
 SOURCES = (
     "tvm_tiny_mve.h",
@@ -59,7 +59,11 @@ SQUARE = {
     (7, 1): (Shape("7x7_s1", 1, 4, 8, 4, 38), Shape("7x7_s1_wide", 1, 8, 8, 4, 64)),
     (7, 2): (Shape("7x7_s2", 1, 4, 8, 4, 35),),
 }
-UPTO_64 = (Shape("upto_64", 1, 4, 0, 4, 48),)
+UPTO = (
+    Shape("upto_16", 1, 4, 0, 1, 24),
+    Shape("upto_32", 1, 4, 0, 2, 32),
+    Shape("upto_64", 1, 4, 0, 4, 48),
+)
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,8 @@ class Strips:
 
     def overlap(self, data: TensorSpec, output: TensorSpec) -> Overlap | None:
         """A strip's new lines are gathered before its results are written."""
+        if data.shape[3] != output.shape[3]:
+            return None
         lines, numbers, shape = self.lines, np.arange(self.number), self.shape
         firsts = np.minimum(numbers * shape.lines, self.last_line) * lines.stride
         ends = firsts + self.slots - lines.padding  # of the lines that each strip has read
@@ -183,8 +189,8 @@ def _orientations(
     attrs: QDepthwiseConv2DAttributes, data: TensorSpec, output: TensorSpec, weight: Array
 ) -> Iterator[Strips]:
     """Rows as lines, columns as lines."""
-    channels = data.shape[3]
-    steps = [(data.shape[2] * channels, output.shape[2] * channels), (channels, channels)]
+    pixels = data.shape[3], output.shape[3]
+    steps = [(data.shape[2] * pixels[0], output.shape[2] * pixels[1]), pixels]
     axes = [
         Axis(
             data.shape[1 + i],
@@ -200,7 +206,7 @@ def _orientations(
     kernels, strides = set(weight.shape[:2]), set(attrs.strides)
     is_square = len(kernels) == len(strides) == 1 and attrs.dilation == (1, 1)
     key = (weight.shape[0], attrs.strides[0])
-    for shape in SQUARE.get(key, UPTO_64) if is_square else UPTO_64:
+    for shape in SQUARE.get(key, UPTO) if is_square else UPTO:
         yield Strips(axes[0], axes[1], shape, is_turned=False)
         yield Strips(axes[1], axes[0], shape, is_turned=True)
 
@@ -213,14 +219,14 @@ def kernel(
     bias: Array,
     epilogue: HeliumEpilogue,
 ) -> Kernel | None:
-    """The kernel, or None for windows that are too large and for several outputs per channel."""
-    if output.shape[3] != data.shape[3]:
-        return None
+    """The kernel, or None for windows that are too large and several outputs of a tiny image."""
+    channels, per_input = data.shape[3], output.shape[3] // data.shape[3]
     found = [s for s in _orientations(attrs, data, output, weight) if s.is_supported]
+    found = [s for s in found if per_input == 1 or not s.is_tiny]
     if not found:
         return None
     strips = min(found, key=lambda strips: strips.cost)
-    layer = layer_tables(attrs, strips, data.shape[3])
+    layer = layer_tables(attrs, strips, channels, per_input)
     far = strips.shape.columns * strips.columns.step_out + strips.lines.step_out
     if max(CHANNELS * strips.nbytes, far) > LARGEST_PLACE:
         return None
@@ -228,13 +234,15 @@ def kernel(
         (weight.transpose(1, 0, 2) if strips.is_turned else weight).reshape(-1, weight.shape[2]).T
     )
     folded = requantization.fold_zero_point(bias, taps, attrs)
+    # the first output of every channel, the second one of every channel...
+    order = np.arange(output.shape[3]).reshape(channels, per_input).T.reshape(-1)
     constants = (
         ("layer", layer),
         ("tables", strips.tables()),
-        ("weight", np.pad(taps, ((0, 0), (0, 1)))),
-        ("params", epilogue.table(folded)),
+        ("weight", np.pad(taps, ((0, 0), (0, 1)))[order]),
+        ("params", epilogue.table(folded)[order]),
     )
-    scratch = min(CHANNELS, data.shape[3]) * strips.nbytes
+    scratch = min(CHANNELS, channels) * strips.nbytes
     scratch += CHANNELS * TILE_COLUMNS * strips.shape.lines if strips.is_tiny else 0
     function = _function(attrs, strips, data, output, epilogue)
     return Kernel(
@@ -247,21 +255,25 @@ def kernel(
     )
 
 
-def layer_tables(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int) -> Array:
+def layer_tables(
+    attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int, per_input: int
+) -> Array:
     """Rows of `_layer_table`: of a group of channels, and of the last one where that has fewer."""
     counts = [min(channels, CHANNELS)]
     if channels > CHANNELS and channels % CHANNELS:
         counts.append(channels % CHANNELS)
-    return np.stack([_layer_table(attrs, strips, count) for count in counts])
+    return np.stack([_layer_table(attrs, strips, count, per_input) for count in counts])
 
 
-def _layer_table(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int) -> Array:
+def _layer_table(
+    attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: int, per_input: int
+) -> Array:
     """What the loops read: see `enum` in runtime/tvm_tiny_helium_depthwise.h."""
     lines, columns = strips.lines, strips.columns
     at_once, step_in = strips.shape.columns, columns.stride * strips.slots
     back = -columns.size_out % at_once if columns.size_out > at_once else 0
     fields = (
-        strips.nbytes,
+        lines.kernel * columns.kernel + 1,
         max(columns.size_out // at_once, 1),
         back * step_in,
         back * columns.step_out,
@@ -280,7 +292,8 @@ def _layer_table(attrs: QDepthwiseConv2DAttributes, strips: Strips, channels: in
         strips.shape.lines * lines.stride,
         strips.last_line * lines.stride,
         *np.full(8, attrs.input_zero_point, np.int8).view(np.int32),
-        lines.kernel * columns.kernel + 1,
+        strips.nbytes,
+        per_input,
     )
     return (np.array(fields, np.int64) & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
 
@@ -292,11 +305,13 @@ def _function(
     output: TensorSpec,
     epilogue: HeliumEpilogue,
 ) -> tirx.PrimFunc:
-    batch, channels = data.shape[0], data.shape[3]
+    batch, channels, outputs = data.shape[0], data.shape[3], output.shape[3]
     in_image, out_image = data.elements // batch, output.elements // batch
     groups, group = -(-channels // CHANNELS), min(channels, CHANNELS)
-    steps, name = _Steps(attrs, strips, output), f"tiny_strip_{strips.shape.name}_{epilogue.way}"
-    rows = len(layer_tables(attrs, strips, channels))
+    per_input = outputs // channels
+    steps = _Steps(attrs, strips, data, output)
+    name = f"tiny_strip_{strips.shape.name}_{epilogue.way}"
+    rows = len(layer_tables(attrs, strips, channels, per_input))
     table_bytes = strips.tables().shape[1]
     taps = strips.lines.kernel * strips.columns.kernel + 1
     tile_at = group * strips.nbytes
@@ -307,8 +322,8 @@ def _function(
         x: T.Buffer((batch, in_image), "int8"),
         layer: T.Buffer((rows, LAYER_FIELDS), "int32"),
         tables: T.Buffer((strips.slots, table_bytes), "int8"),
-        weight: T.Buffer((channels, taps), "int8"),
-        params: T.Buffer((channels, HeliumEpilogue.FIELDS), "int32"),
+        weight: T.Buffer((outputs, taps), "int8"),
+        params: T.Buffer((outputs, HeliumEpilogue.FIELDS), "int32"),
         scratch: T.Buffer((size,), "int8"),
         y: T.Buffer((batch, out_image), "int8"),
     ):
@@ -323,17 +338,20 @@ def _function(
                     scratch[0],
                 )
             )
-            T.evaluate(
-                call(
-                    name,
-                    layer[steps.table(g), 0],
-                    scratch[(g * CHANNELS - steps.first_read(g)) * strips.nbytes],
-                    tables[steps.phase(s), 0],
-                    scratch[tile_at] if strips.is_tiny else y[n, steps.place(s) + g * CHANNELS],
-                    weight[g * CHANNELS, 0],
-                    params[g * CHANNELS, 0],
+            for j in range(per_input):
+                T.evaluate(
+                    call(
+                        name,
+                        layer[steps.table(g), 0],
+                        scratch[(g * CHANNELS - steps.first_read(g)) * strips.nbytes],
+                        tables[steps.phase(s), 0],
+                        scratch[tile_at]
+                        if strips.is_tiny
+                        else y[n, steps.place(s) + g * (CHANNELS * per_input) + j],
+                        weight[j * channels + g * CHANNELS, 0],
+                        params[j * channels + g * CHANNELS, 0],
+                    )
                 )
-            )
             T.evaluate(
                 steps.close_up(
                     layer[steps.table(g), 0],
@@ -348,23 +366,24 @@ def _function(
 
 @dataclass(frozen=True)
 class _Steps:
-    """Expressions of a group's or a strip's number.
+    """Expressions of the numbers of a group of channels and of a strip.
 
     The last group reads eight channels too, those before it once more, but writes its own only.
     """
 
     attrs: QDepthwiseConv2DAttributes
     strips: Strips
+    data: TensorSpec
     output: TensorSpec
 
     def first_read(self, group: tirx.Expr) -> tirx.Expr:
         """The first channel that a group reads."""
-        channels = self.output.shape[3]
+        channels = self.data.shape[3]
         return T.min(group * CHANNELS, max(channels - CHANNELS, 0))
 
     def table(self, group: tirx.Expr) -> tirx.Expr:
         """The row of its layer table."""
-        channels = self.output.shape[3]
+        channels = self.data.shape[3]
         if channels <= CHANNELS or channels % CHANNELS == 0:
             return T.int32(0)
         return T.if_then_else(group == channels // CHANNELS, 1, 0)

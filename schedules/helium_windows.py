@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from tvm_tiny.schedules.qconv2d import QConv2DAttributes
 
 CHUNK, PIXELS = 16, 4
-WINDOW_FIELDS = 17
+WINDOW_FIELDS = 18
 SMALL_BAND = 2048  # bytes of a whole image that may lie in scratch for the sake of full tiles
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Geometry of a layer's windows."""
+    """Geometry of a layer's windows, or of one group's of a layer: `data` and `output` then too."""
 
     attrs: QConv2DAttributes
     data: TensorSpec
@@ -38,8 +38,8 @@ class Windows:
 
     @property
     def is_chunked(self) -> bool:
-        """Whether every tap is a number of whole chunks."""
-        return self.data.shape[3] % CHUNK == 0
+        """Whether every tap is a number of whole chunks, and all channels are of one group."""
+        return self.data.shape[3] % CHUNK == 0 and self.attrs.groups == 1
 
     @property
     def padded(self) -> tuple[int, int]:
@@ -59,14 +59,15 @@ class Windows:
     @property
     def is_image(self) -> bool:
         """Whether the image is its own band."""
-        return not any(self.attrs.padding)
+        return not any(self.attrs.padding) and self.attrs.groups == 1
 
     @property
     def is_whole(self) -> bool:
         """Whether one band serves all of the output."""
         width = self.output.shape[2]
         is_small = self.padded[0] * self.pitch <= SMALL_BAND
-        return self.is_image or width < PIXELS or (width % PIXELS > 0 and is_small)
+        has_use = width % PIXELS > 0 or self.attrs.groups > 1
+        return self.is_image or width < PIXELS or (has_use and is_small)
 
     @property
     def band_rows(self) -> int:
@@ -104,6 +105,7 @@ class Windows:
             *attrs.dilation,
             self.output.shape[2],
             self.pitch,
+            self.data.shape[3] * attrs.groups,
             *np.full(CHUNK, attrs.input_zero_point, np.int8).view(np.int32),
         )
         return np.array(fields, np.int32)
@@ -173,32 +175,33 @@ def chunked(layer: Layer) -> tirx.PrimFunc:
 
 
 def banded(layer: Layer) -> tirx.PrimFunc:
-    """Chunks are put together from a band."""
-    windows, images, channels = layer.windows, layer.images, layer.channels
-    pixels, bands = windows.pixels, windows.bands
+    """Chunks are put together from a band; `layer` is one of equal groups."""
+    windows, images, groups = layer.windows, layer.images, layer.attrs.groups
+    pixels, bands, channels = windows.pixels, windows.bands, layer.channels
     elements, (size, weights, fields) = layer.data.elements // images, layer.extents
     words, chunks, band_at = len(windows.pieces()), layer.chunks, layer.behind_chunks
+    depth = layer.data.shape[3]
     stride, top = layer.attrs.strides[0], layer.attrs.padding[0]
     is_image, is_row, band_rows = windows.is_image, not windows.is_whole, windows.band_rows
     step = layer.attrs.strides[1] * layer.data.shape[3]
 
     @T.prim_func(s_tir=True)
     def conv2d(
-        x: T.Buffer((images, elements), "int8"),
+        x: T.Buffer((images, elements * groups), "int8"),
         window: T.Buffer((WINDOW_FIELDS,), "int32"),
         pieces: T.Buffer((words,), "int32"),
-        weight: T.Buffer((weights,), "int8"),
-        params: T.Buffer((fields,), "int32"),
+        weight: T.Buffer((groups, weights), "int8"),
+        params: T.Buffer((groups, fields), "int32"),
         scratch: T.Buffer((size,), "int8"),
-        y: T.Buffer((images, bands, pixels, channels), "int8"),
+        y: T.Buffer((images, bands, pixels, groups * channels), "int8"),
     ):
-        for n, b in T.grid(images, bands):
+        for n, b, g in T.grid(images, bands, groups):
             T.evaluate(
                 T.int32(0)
                 if is_image
                 else call(
                     "tiny_helium_band",
-                    x[n, 0],
+                    x[n, g * depth],
                     window[0],
                     b * stride - top,
                     band_rows,
@@ -229,13 +232,13 @@ def banded(layer: Layer) -> tirx.PrimFunc:
                 T.evaluate(
                     layer.conv(
                         scratch[0],
-                        weight[0],
-                        params[0],
+                        weight[g, 0],
+                        params[g, 0],
                         scratch,
-                        y[n, b, layer.first(t, pixels), 0],
+                        y[n, b, layer.first(t, pixels), g * channels],
                     )
                 )
-                T.evaluate(layer.close_up(scratch, y[n, b, layer.first(t, pixels), 0]))
+                T.evaluate(layer.close_up(scratch, y[n, b, layer.first(t, pixels), g * channels]))
         T.evaluate(layer.clamp(y[0, 0, 0, 0]))
 
     return conv2d

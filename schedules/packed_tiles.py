@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
-from tvm_tiny.schedules.pair_tiles import SUM_REGISTERS, add_constant, constant
+from tvm_tiny.schedules.pair_tiles import SUM_REGISTERS, add_constant, channel_loop
 from tvm_tiny.schedules.scaling import Rounded
 
 UNROLLED_PAIRS = 16
@@ -77,33 +77,21 @@ class _Tile:
         )
 
     def assembly(self) -> tuple[str, ...]:
-        whole, rest = divmod(self.channels, self.shape.channels)
-        # on the stack: the end of the whole tiles, words, y
-        body = [f"push {{r0, r2, {', '.join(SUM_REGISTERS)}, lr}}"]
-        if whole > 1:
-            body += [*constant("r3", whole * self._stream_bytes()), "add r3, stream, r3"]
-        body += ["push {r3}", *(["0:"] if whole > 1 else [])]
-        if whole:
-            body += [f"/* {self.shape.channels} channels */"]
-            body += self._outputs(self.shape.couples, self.shape.channels)
-        if whole > 1 or (whole and rest):
-            body += ["ldr words, [sp, #4]"]
-        if whole > 1:
-            body += ["ldr x0, [sp]", "cmp stream, x0", "bne 0b"]
-        if rest:
-            body += ["/* the last channels */", *self._outputs(-(-rest // 2), rest)]
-        body += ["add sp, #12", f"pop {{{', '.join(SUM_REGISTERS)}, pc}}"]
-        return self.registers.wrap(body)
+        return self.registers.wrap(
+            channel_loop(self.channels, self.shape.channels, self._stream_bytes(), self._outputs)
+        )
 
     def _stream_bytes(self) -> int:
         return 4 * (self.pairs * self.shape.couples + PARAMETERS * self.shape.channels)
 
-    def _outputs(self, couples: int, channels: int) -> list[str]:
+    def _outputs(self, channels: int) -> list[str]:
+        is_whole, couples = channels == self.shape.channels, -(-channels // 2)
         # a pixel's pairs go two by two, an odd one last
         last = self.pairs % 2 if self.shape.pixels == 1 else 0
         pairs = self.pairs - last
         peeled = (pairs - 1) % UNROLLED_PAIRS + 1 if pairs else 0
-        lines = self._products(couples, peeled, is_first=True)
+        lines = [f"/* {channels} channels */" if is_whole else "/* the last channels */"]
+        lines += self._products(couples, peeled, is_first=True)
         if pairs > peeled:
             lines += ["1:", *self._products(couples, UNROLLED_PAIRS)]
         if pairs - peeled > UNROLLED_PAIRS:

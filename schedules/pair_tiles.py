@@ -8,6 +8,8 @@ multiply adds the bias instead of the sum, so that no sum has to be set before.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
 from tvm_tiny.schedules.scaling import Floored, Scaling
 from tvm_tiny.schedules.tiled_conv import PIXELS
@@ -61,27 +63,14 @@ class _Tile:
         return [_sum(p, c) for p in range(PIXELS) for c in range(CHANNELS)]
 
     def assembly(self) -> tuple[str, ...]:
-        whole, last = divmod(self.channels, CHANNELS)
-        # on the stack: words, y, and the end of the whole pairs of channels
-        body = [
-            f"push {{r0, r2, {', '.join(SUM_REGISTERS)}, lr}}",
-        ]
-        if whole > 1:
-            body += [*constant("r3", whole * self._stream_bytes()), "add r3, stream, r3"]
-            body += ["push {r3}", "0:"]
-        else:
-            body += ["push {r3}"]
-        if whole:
-            body += ["/* two channels: their biases, then all products */"]
-            body += [*self._sums_of(CHANNELS), *self._finish(CHANNELS)]
-        if whole > 1 or (whole and last):
-            body += ["ldr words, [sp, #4]"]
-        if whole > 1:
-            body += ["ldr x0, [sp]", "cmp stream, x0", "bne 0b"]
-        if last:
-            body += ["/* the last channel */", *self._sums_of(1), *self._finish(1)]
-        body += ["add sp, #12", f"pop {{{', '.join(SUM_REGISTERS)}, pc}}"]
-        return self.registers.wrap(body)
+        return self.registers.wrap(
+            channel_loop(self.channels, CHANNELS, self._stream_bytes(), self._outputs)
+        )
+
+    def _outputs(self, channels: int) -> list[str]:
+        is_pair = channels == CHANNELS
+        what = "two channels: their biases, then all products" if is_pair else "the last channel"
+        return [f"/* {what} */", *self._sums_of(channels), *self._finish(channels)]
 
     def _stream_bytes(self) -> int:
         return 4 * CHANNELS * (1 + self.pairs + len(self.scaling.columns))
@@ -146,6 +135,30 @@ class _Tile:
         if pixel == channel == 0:
             return [*lines, f"strb {total}, [y], #{CHANNELS}"]
         return [*lines, f"strb {total}, [y, #{pixel * self.step + channel - CHANNELS}]"]
+
+
+def channel_loop(
+    channels: int, tile: int, stream_bytes: int, outputs: Callable[[int], list[str]]
+) -> list[str]:
+    """A function's lines: `outputs` of a tile of channels, as a loop, and of those that are left.
+
+    A tile reads `stream_bytes` of the stream. On the stack are the end of all whole tiles' stream,
+    `words` and `y`; `words` is back at its begin with every tile.
+    """
+    whole, rest = divmod(channels, tile)
+    body = [f"push {{r0, r2, {', '.join(SUM_REGISTERS)}, lr}}"]
+    if whole > 1:
+        body += [*constant("r3", whole * stream_bytes), "add r3, stream, r3"]
+    body += ["push {r3}", *(["0:"] if whole > 1 else [])]
+    if whole:
+        body += outputs(tile)
+    if whole > 1 or (whole and rest):
+        body += ["ldr words, [sp, #4]"]
+    if whole > 1:
+        body += ["ldr x0, [sp]", "cmp stream, x0", "bne 0b"]
+    if rest:
+        body += outputs(rest)
+    return [*body, "add sp, #12", f"pop {{{', '.join(SUM_REGISTERS)}, pc}}"]
 
 
 def _sum(pixel: int, channel: int) -> str:

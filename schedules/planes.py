@@ -2,7 +2,7 @@
 
 A plane's words hold two elements each: 16-bit halves, or polynomials, x0 + x1 * 2^21, which
 multiply as in depthwise_polynomials.py. A border is filled once for all channels; gathering writes
-between it.
+between it. A channel may go to several planes, each with some of its columns.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ UNROLLED_ELEMENTS = 24  # longer rows are loops
 class Plane:
     """Where a channel goes: `rows` x `words` words, the image's part of it begins at (top, left).
 
-    Of the image, `height` x `width` elements are gathered; they lie `step` bytes apart, its rows
-    `pitch` bytes.
+    Of the image, `height` x `width` elements are gathered from `start` bytes on; they lie `step`
+    bytes apart, its rows `pitch` bytes. The plane begins `place` words behind a channel's first.
     """
 
     rows: int
@@ -35,6 +35,14 @@ class Plane:
     pitch: int
     zero_point: int
     is_polynomial: bool
+    start: int = 0
+    place: int = 0
+
+    @property
+    def first(self) -> int:
+        """Byte of the first word that is gathered."""
+        column = 4 * (self.left // 2) if self.is_polynomial else 2 * self.left
+        return 4 * self.place + self.top * self.bytes_of_row + column
 
     @property
     def bytes_of_row(self) -> int:
@@ -55,24 +63,45 @@ class Plane:
         return "polynomials" if self.is_polynomial else "halves"
 
 
-def gather_microkernel(plane: Plane) -> MicroKernel:
-    """Copy one channel into its plane."""
-    p = plane
+def gather_microkernel(planes: Sequence[Plane]) -> MicroKernel:
+    """Copy one channel into its planes, which are alike but for their columns."""
+    p = planes[0]
     name = f"gather_{p.kind}_{p.height}x{p.width}_by{p.step}_{p.pitch}"
     name += f"_to{p.top}x{p.left}_{p.words}_fill{p.zero_point}".replace("-", "m")
-    plain = (
-        f"tiny_gather_{p.kind}(image, {p.step}, {p.pitch}, {p.height}, {p.width}, "
-        f"{p.zero_point}, {p.left},",
-        f"    words + {p.top * p.words}, {p.words});",
-    )
+    if len(planes) > 1 or p.start or p.place:
+        name += "".join(f"_{q.start}x{q.width}_at{q.place}x{q.left}" for q in planes)
     return MicroKernel(
         name,
         "const int8_t *image, int32_t *words",
-        f"A channel of {p.height} x {p.width} pixels to {p.kind}.",
-        _Gather(plane).assembly(),
-        plain,
+        f"A channel of {p.height} x {sum(q.width for q in planes)} pixels to {p.kind}.",
+        _assembly(planes),
+        tuple(line for plane in planes for line in _plain(plane)),
         needs_dsp=False,
     )
+
+
+def _plain(plane: Plane) -> tuple[str, ...]:
+    p = plane
+    image = f"image + {p.start}" if p.start else "image"
+    return (
+        f"tiny_gather_{p.kind}({image}, {p.step}, {p.pitch}, {p.height}, {p.width}, "
+        f"{p.zero_point}, {p.left},",
+        f"    words + {p.place + p.top * p.words}, {p.words});",
+    )
+
+
+def _assembly(planes: Sequence[Plane]) -> tuple[str, ...]:
+    """One plane after the other; two registers say where the last one left off."""
+    p, image, plane = planes[0], 0, 0
+    body = ["push {r4-r7}"]
+    if p.is_polynomial:
+        high = (p.zero_point << FIELD_BITS) & 0xFFFFFFFF
+        body += [f"movw fill, #{high & 0xFFFF}", f"movt fill, #{high >> 16}"]
+    for p in planes:
+        body += [*add("image", p.start - image), *add("plane", p.first - plane)]
+        body += [f"mov rows, #{p.height}", "0:", *_Gather(p).row(), "subs rows, #1", "bne 0b"]
+        image, plane = p.start + p.height * p.pitch, p.first + p.height * p.bytes_of_row
+    return _Gather.registers.wrap([*body, "pop {r4-r7}", "bx lr"])
 
 
 class _Gather:
@@ -88,21 +117,7 @@ class _Gather:
     def __init__(self, plane: Plane) -> None:
         self.plane = plane
 
-    def assembly(self) -> tuple[str, ...]:
-        p = self.plane
-        first = p.top * p.bytes_of_row + self._byte(p.left)
-        body = ["push {r4-r7}", *add("plane", first), f"mov rows, #{p.height}"]
-        if p.is_polynomial:
-            high = (p.zero_point << FIELD_BITS) & 0xFFFFFFFF
-            body += [f"movw fill, #{high & 0xFFFF}", f"movt fill, #{high >> 16}"]
-        body += ["0:", *self._row(), "subs rows, #1", "bne 0b", "pop {r4-r7}", "bx lr"]
-        return self.registers.wrap(body)
-
-    def _byte(self, column: int) -> int:
-        """Of the word (polynomials) or half that holds a column, from the row's begin."""
-        return 4 * (column // 2) if self.plane.is_polynomial else 2 * column
-
-    def _row(self) -> list[str]:
+    def row(self) -> list[str]:
         """A row, and on to the next."""
         p = self.plane
         lines, start = [], 0

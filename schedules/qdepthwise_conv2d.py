@@ -181,6 +181,7 @@ def fast_kernel(
     shift: Array,
     *,
     has_dsp: bool = True,
+    is_single: bool = False,
 ) -> Kernel | None:
     """The kernel of depthwise_planes.py."""
     taps = weight.reshape(-1, weight.shape[2]).T
@@ -189,7 +190,15 @@ def fast_kernel(
         return None
     output = infer(attrs, data, weight)
     return depthwise_planes.kernel(
-        attrs, data, output, weight, bias, multiplier, shift, has_dsp=has_dsp
+        attrs,
+        data,
+        output,
+        weight,
+        bias,
+        multiplier,
+        shift,
+        has_dsp=has_dsp,
+        is_single=is_single,
     )
 
 
@@ -232,6 +241,7 @@ QDEPTHWISE_CONV2D = define(
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
             Variant("planes", frozenset({"dsp"}), fast_kernel),
+            Variant("single_planes", frozenset({"dsp"}), partial(fast_kernel, is_single=True)),
             Variant("plane", frozenset({"dsp"}), plane_kernel),
             Variant("long_planes", frozenset({"long"}), long_kernel),
         ),

@@ -12,15 +12,18 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from tvm import tirx
 from tvm.script import tirx as T
 
-from tvm_tiny.schedules import elementwise, numerics, overlaps
+from tvm_tiny.schedules import numerics, overlaps
 from tvm_tiny.schedules.dialect import Array, Attributes, Kernel, Operator, TensorSpec, define
 
 OUTPUT_SCALE, OUTPUT_ZERO_POINT = 1 / 256, -128
 DIFFERENCE_BITS = 5  # integer bits of the scaled difference
 ACCUMULATOR_BITS = 12  # integer bits of the sum of exponentials
 INT32_MAX = (1 << 31) - 1
+# From 512 exponentials of one on, every output rounds to zero; TFLite Micro stops there.
+LARGEST_TOTAL = 1 << 28
 # exp(-2^k) in Q0.31 for k = -2 .. 4 (gemmlowp, fixedpoint.h)
 BARREL = (
     (-2, 1672461947),
@@ -115,7 +118,7 @@ def meaning(attrs: QSoftmaxAttributes, data: Array) -> Array:
     for row, out in zip(rows, output, strict=True):
         exponentials = table[row.max() - row]
         total = numerics.rounding_divide_by_power_of_two(exponentials, ACCUMULATOR_BITS).sum()
-        scale, bits = reciprocal(int(total))
+        scale, bits = reciprocal(min(int(total), LARGEST_TOTAL))
         product = numerics.high_mul(exponentials, scale)
         scaled = numerics.rounding_divide_by_power_of_two(product, bits + 31 - 8)
         out[:] = scaled + OUTPUT_ZERO_POINT
@@ -125,7 +128,17 @@ def meaning(attrs: QSoftmaxAttributes, data: Array) -> Array:
 def kernel(attrs: QSoftmaxAttributes, data: TensorSpec) -> Kernel:
     """Three passes over a row: largest value, sum, output."""
     rows, depth = data.elements // data.shape[-1], data.shape[-1]
-    clamp = elementwise.clamp
+    most = LARGEST_TOTAL
+
+    def difference(
+        x: tirx.Buffer, largest: tirx.Buffer, row: tirx.Expr, column: tirx.Expr
+    ) -> tirx.Expr:
+        return largest[0] - T.Cast("int32", x[row, column])
+
+    def rounded(exponential: tirx.Expr) -> tirx.Expr:
+        """From Q0.31 to Q12.19; exponentials are not negative."""
+        half = T.shift_right(exponential, T.int32(ACCUMULATOR_BITS - 1))
+        return T.shift_right(half + 1, T.int32(1))
 
     @T.prim_func(s_tir=True)
     def softmax(
@@ -139,32 +152,26 @@ def kernel(attrs: QSoftmaxAttributes, data: TensorSpec) -> Kernel:
                 largest = T.sblock_alloc_buffer((1,), "int32")
                 total = T.sblock_alloc_buffer((1,), "int32")
                 scale = T.sblock_alloc_buffer((1,), "int32")
+                shift = T.sblock_alloc_buffer((1,), "int32")
                 largest[0] = -128
                 for i in range(depth):
                     largest[0] = T.max(largest[0], T.Cast("int32", x[r, i]))
                 total[0] = 0
                 for i in range(depth):
-                    total[0] = total[0] + T.call_extern(
-                        "int32", "tiny_round_shift", exp[largest[0] - T.Cast("int32", x[r, i])], 12
-                    )
+                    total[0] = T.min(total[0] + rounded(exp[difference(x, largest, r, i)]), most)
                 scale[0] = T.call_extern("int32", "tiny_reciprocal", total[0])
+                shift[0] = T.call_extern("int32", "tiny_reciprocal_shift", total[0])
                 for i in range(depth):
-                    y[r, i] = clamp(
+                    share = T.meta_var(
                         T.call_extern(
                             "int32",
-                            "tiny_round_shift",
-                            T.call_extern(
-                                "int32",
-                                "tiny_high_mul",
-                                exp[largest[0] - T.Cast("int32", x[r, i])],
-                                scale[0],
-                            ),
-                            T.call_extern("int32", "tiny_reciprocal_shift", total[0]),
+                            "tiny_share",
+                            exp[difference(x, largest, r, i)],
+                            scale[0],
+                            shift[0],
                         )
-                        - 128,
-                        -128,
-                        127,
                     )
+                    y[r, i] = T.Cast("int8", T.min(share + OUTPUT_ZERO_POINT, numerics.INT8_MAX))
 
     # the last pass over a row reads each element right before it writes it
     overlap = overlaps.elements(data, data)

@@ -65,7 +65,20 @@ def layer_of(
     """A layer of weights (channels, taps) that multiply raw activations; `shift` is to the left."""
     folded = requantization.fold_zero_point(bias, taps, attrs)
     reach = requantization.reach(taps, folded, attrs)
-    return Layer(attrs, taps, folded, reach, multiplier, -shift)
+    return Layer(attrs, taps, folded, reach, *_without_vanishing(reach, multiplier, -shift))
+
+
+def _without_vanishing(reach: Array, multiplier: Array, shift: Array) -> tuple[Array, Array]:
+    """Multipliers and shifts; zero, and a shift of others, for channels that are zero anyway.
+
+    Their multiplier is zero, or they shift further than instructions can and all sums are less than
+    a half then.
+    """
+    largest = ((reach.astype(object) * multiplier.astype(object)) >> 31) + 1
+    halves = np.array([1 << max(int(e) - 1, 0) for e in shift], object)
+    is_gone = (shift > LARGEST_SHIFT) & (largest < halves).astype(bool) | (multiplier == 0)
+    usual = shift[~is_gone].max(initial=1)
+    return np.where(is_gone, 0, multiplier), np.where(is_gone, usual, shift)
 
 
 @dataclass(frozen=True)

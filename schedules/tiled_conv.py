@@ -38,7 +38,8 @@ Multiply = Callable[[int], MicroKernel]
 
 def kernel(geometry: Geometry, stream: Array, multiply: Multiply) -> Kernel:
     """The kernel whose tiles read `stream` (groups, words): weights and parameters of channels."""
-    make = _pointwise if geometry.is_pointwise else _windowed
+    sliding = _windowed if geometry.attrs.groups == 1 else _grouped
+    make = _pointwise if geometry.is_pointwise else sliding
     patch = () if geometry.is_pointwise else (("patch_table", geometry.patch_table()),)
     many, few = _Tiles.of_row(geometry, multiply)
     return Kernel(
@@ -96,10 +97,7 @@ class Geometry:
         reads = (window.runs - 1) * window.run_step + (PIXELS - 1) * window.pixel_step
         reads += min(window.length, 40)
         pixels = min(PIXELS, self.output.elements // channels)
-        is_near = reads <= LARGEST_OFFSET and (pixels - 1) * channels < LARGEST_OFFSET - 1
-        # a group's part of a patch has to begin with a word
-        is_aligned = self.attrs.groups == 1 or self.patch_words == 0 or self.kernel[2] % 4 == 0
-        return is_near and is_aligned
+        return reads <= LARGEST_OFFSET and (pixels - 1) * channels < LARGEST_OFFSET - 1
 
     @property
     def words(self) -> int:
@@ -199,9 +197,9 @@ class _Windowed:
         x: tirx.Buffer,
         scratch: tirx.Buffer,
         n: tirx.Expr,
-        g: tirx.Expr,
         row: tirx.Expr,
         column: tirx.Expr,
+        g: tirx.Expr | int = 0,
     ) -> tirx.Expr:
         """Expand windows where they lie."""
         geometry = self.geometry
@@ -225,15 +223,15 @@ class _Windowed:
         patch = scratch[self.geometry.words]
         return call("tiny_copy_patch", x[n, 0], table[0], top, left, patch)
 
-    def expand_copy(self, scratch: tirx.Buffer, g: tirx.Expr) -> tirx.Expr:
+    def expand_copy(self, scratch: tirx.Buffer, g: tirx.Expr | None = None) -> tirx.Expr:
         """Expand windows of the copy."""
-        geometry = self.geometry
+        geometry, patch = self.geometry, scratch[self.geometry.words]
         pitch = geometry.patch_columns(geometry.largest_tile) * geometry.data.shape[3]
-        first = scratch[geometry.words + g * geometry.kernel[2] // 4]
+        first = patch if g is None else call("tiny_byte_of", patch, g * geometry.kernel[2])
         return call(self.tile.expand.name, first, pitch, scratch[0])
 
     def multiply(
-        self, scratch: tirx.Buffer, stream: tirx.Buffer, g: tirx.Expr, y: tirx.Expr
+        self, scratch: tirx.Buffer, stream: tirx.Buffer, y: tirx.Expr, g: tirx.Expr | int = 0
     ) -> tirx.Expr:
         """All outputs of the tile, the first at `y`."""
         return call(self.tile.multiply.name, scratch[0], stream[g, 0], y)
@@ -274,6 +272,44 @@ def _pointwise(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx
 
 def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.PrimFunc:
     """Rows of the output, tile by tile; the last tile of a row has what is left."""
+    batch, image = geometry.data.shape[0], geometry.data.elements // geometry.data.shape[0]
+    _, out_height, out_width, channels = geometry.output.shape
+    whole, rest = divmod(out_width, PIXELS)
+    last, scratch_words = whole * PIXELS, geometry.words + geometry.patch_words
+    tiles, end = _Windowed(geometry, many), _Windowed(geometry, few)
+    clamp = Clamp(geometry.attrs, geometry.output.elements)
+
+    @T.prim_func(s_tir=True)
+    def conv2d(
+        x: T.Buffer((batch, image), "int8"),
+        patch_table: T.Buffer((PATCH_FIELDS,), "int32"),
+        stream: T.Buffer((1, size), "int32"),
+        scratch: T.Buffer((scratch_words,), "int32"),
+        y: T.Buffer((batch, out_height, out_width, channels), "int8"),
+    ):
+        for n, oy in T.grid(batch, out_height):
+            if whole > 0:
+                for tile in range(whole):
+                    if tiles.is_inside(oy, tile * PIXELS):
+                        T.evaluate(tiles.expand(x, scratch, n, oy, tile * PIXELS))
+                    else:
+                        T.evaluate(tiles.copy(x, patch_table, scratch, n, oy, tile * PIXELS))
+                        T.evaluate(tiles.expand_copy(scratch))
+                    T.evaluate(tiles.multiply(scratch, stream, y[n, oy, tile * PIXELS, 0]))
+            if rest > 0:
+                if end.is_inside(oy, last):
+                    T.evaluate(end.expand(x, scratch, n, oy, last))
+                else:
+                    T.evaluate(end.copy(x, patch_table, scratch, n, oy, last))
+                    T.evaluate(end.expand_copy(scratch))
+                T.evaluate(end.multiply(scratch, stream, y[n, oy, last, 0]))
+        T.evaluate(clamp.call(y[0, 0, 0, 0]))
+
+    return conv2d
+
+
+def _grouped(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.PrimFunc:
+    """The same with all groups of a tile in turn: what is copied serves all."""
     batch, groups = geometry.data.shape[0], geometry.attrs.groups
     image, outputs = geometry.data.elements // batch, geometry.channels_of_group
     _, out_height, out_width, channels = geometry.output.shape
@@ -290,24 +326,28 @@ def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.
         scratch: T.Buffer((scratch_words,), "int32"),
         y: T.Buffer((batch, out_height, out_width, channels), "int8"),
     ):
-        for n, g, oy in T.grid(batch, groups, out_height):
+        for n, oy in T.grid(batch, out_height):
             if whole > 0:
                 for tile in range(whole):
-                    if tiles.is_inside(oy, tile * PIXELS):
-                        T.evaluate(tiles.expand(x, scratch, n, g, oy, tile * PIXELS))
-                    else:
+                    if T.Not(tiles.is_inside(oy, tile * PIXELS)):
                         T.evaluate(tiles.copy(x, patch_table, scratch, n, oy, tile * PIXELS))
-                        T.evaluate(tiles.expand_copy(scratch, g))
-                    T.evaluate(
-                        tiles.multiply(scratch, stream, g, y[n, oy, tile * PIXELS, g * outputs])
-                    )
+                    for g in range(groups):
+                        if tiles.is_inside(oy, tile * PIXELS):
+                            T.evaluate(tiles.expand(x, scratch, n, oy, tile * PIXELS, g))
+                        else:
+                            T.evaluate(tiles.expand_copy(scratch, g))
+                        T.evaluate(
+                            tiles.multiply(scratch, stream, y[n, oy, tile * PIXELS, g * outputs], g)
+                        )
             if rest > 0:
-                if end.is_inside(oy, last):
-                    T.evaluate(end.expand(x, scratch, n, g, oy, last))
-                else:
+                if T.Not(end.is_inside(oy, last)):
                     T.evaluate(end.copy(x, patch_table, scratch, n, oy, last))
-                    T.evaluate(end.expand_copy(scratch, g))
-                T.evaluate(end.multiply(scratch, stream, g, y[n, oy, last, g * outputs]))
+                for g in range(groups):
+                    if end.is_inside(oy, last):
+                        T.evaluate(end.expand(x, scratch, n, oy, last, g))
+                    else:
+                        T.evaluate(end.expand_copy(scratch, g))
+                    T.evaluate(end.multiply(scratch, stream, y[n, oy, last, g * outputs], g))
         T.evaluate(clamp.call(y[0, 0, 0, 0]))
 
     return conv2d

@@ -8,10 +8,11 @@ import pytest
 
 from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
+from tests.support.calls import lower
 from tests.support.kernels import Library
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import numerics
-from tvm_tiny.schedules.dialect import OPERATORS, TensorSpec, attributes_of, lower
+from tvm_tiny.schedules.dialect import OPERATORS, TensorSpec, attributes_of
 from tvm_tiny.schedules.qdense import QDENSE, QDenseAttributes
 
 

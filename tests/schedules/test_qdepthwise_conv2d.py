@@ -11,13 +11,14 @@ import pytest
 from tests.schedules.random_calls import coarse_call, square_depthwise_call
 from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
+from tests.support.calls import lower
 from tests.support.evaluate_tiny import evaluate, rewrite
 from tests.support.kernels import Library
 from tests.support.tflite_writer import MISSING, Model, write
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.importers.from_tflite import from_tflite
 from tvm_tiny.schedules import numerics
-from tvm_tiny.schedules.dialect import OPERATORS, TensorSpec, attributes_of, lower
+from tvm_tiny.schedules.dialect import OPERATORS, TensorSpec, attributes_of
 from tvm_tiny.schedules.qdepthwise_conv2d import QDEPTHWISE_CONV2D, QDepthwiseConv2DAttributes
 
 WINDOWS = {

@@ -9,10 +9,11 @@ import pytest
 
 from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
+from tests.support.calls import lower
 from tests.support.kernels import Library
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import qmul
-from tvm_tiny.schedules.dialect import TensorSpec, lower
+from tvm_tiny.schedules.dialect import TensorSpec
 
 IMAGE = (1, 6, 5, 4)
 SHAPES = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,27 @@ def test_a_channel_far_below_the_others_loses_bits_only_where_nothing_changes() 
     assert isinstance(form, Floored)
     assert form.multiplier[0] < chosen.multiplier[0]
     check(spread, form)
+
+
+@pytest.mark.parametrize("clamp_min", [None, -128])
+def test_channels_that_are_zero_anyway_take_the_shift_of_others(clamp_min: int | None) -> None:
+    some = layer(5, clamp_min=clamp_min)
+    multiplier, shift = some.multiplier.copy(), some.shift.copy()
+    multiplier[0], shift[0], shift[1] = 0, 0, 30
+    chosen = scaling.layer_of(some.attrs, some.weight, some.bias, multiplier, -shift)
+    form = scaling.choose(chosen)
+    assert form is not None
+    check(replace(chosen, multiplier=multiplier, shift=shift), form)
+
+
+def test_a_channel_that_shifts_far_but_is_not_zero_keeps_its_numbers() -> None:
+    """Near miss: the largest sum of this channel is one half."""
+    some = layer(6, clamp_min=-128)
+    multiplier, shift = some.multiplier.copy(), some.shift.copy()
+    bias = some.bias.copy()
+    multiplier[0], shift[0], bias[0] = 1 << 30, 23, 1 << 23
+    chosen = scaling.layer_of(some.attrs, some.weight, bias, multiplier, -shift)
+    assert chosen.multiplier[0] and scaling.choose(chosen) is None
 
 
 def test_shifts_to_the_left_need_the_floored_form() -> None:

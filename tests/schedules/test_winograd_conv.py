@@ -11,18 +11,12 @@ import numpy as np
 import pytest
 
 from tests.schedules.suite import Suite, call_of, samples_of
-from tests.support.calls import side_by_side
+from tests.support.calls import lower, side_by_side
 from tests.support.kernels import Library
 from tests.support.variants import link
 from tvm_tiny.schedules import numerics, scaling, winograd_conv
 from tvm_tiny.schedules.candidates import candidates
-from tvm_tiny.schedules.dialect import (
-    TensorSpec,
-    arguments_of,
-    attributes_of,
-    lower,
-    run_meaning,
-)
+from tvm_tiny.schedules.dialect import TensorSpec, arguments_of, attributes_of, run_meaning
 from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes
 from tvm_tiny.schedules.winograd_gather import channel_order
 from tvm_tiny.schedules.winograd_inputs import ORDER

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 from tvm import IRModule, relax
 
-from tvm_tiny.schedules.dialect import Attributes, Operator, TensorSpec, spec_of
+from tvm_tiny.schedules import dialect
+from tvm_tiny.schedules.dialect import Attributes, Kernel, Operator, TensorSpec, spec_of
 
 Array = np.ndarray[Any, Any]
 
@@ -22,6 +23,18 @@ def _argument(argument: TensorSpec | Array) -> Any:
     if isinstance(argument, TensorSpec):
         return relax.Var("x", relax.TensorType(list(argument.shape), argument.dtype))
     return relax.const(np.ascontiguousarray(argument))
+
+
+def lower(call: Any, features: Collection[str] = ()) -> Kernel:
+    """Return the first kernel that can do a call on a core with `features`, in operator's order."""
+    seen = dialect.call_of(call).seen_by_kernels
+    operator, attrs, arguments = seen.operator, seen.attributes, seen.arguments
+    for variant in operator.variants:
+        if variant.features.issubset(features):
+            kernel = variant.kernel(attrs, *arguments)
+            if kernel is not None:
+                return kernel
+    return operator.kernel(attrs, *arguments)
 
 
 def side_by_side(

@@ -1,9 +1,9 @@
 """Single layers by name, such as "conv3x3s2 96x96x3->8", with random constants.
 
-Names are `KIND[HxW][sSTRIDE] HEIGHTxWIDTHxDEPTH[->CHANNELS] [linear]`; kinds are conv, dw
-(depthwise), fc, avgpool (of all pixels if it has no window) and add. Padding is SAME. Multipliers
-and shifts differ from channel to channel as in trained networks. Outputs have the zero point of a
-fused ReLU unless the layer is `linear`.
+Names are `KIND[HxW][sSTRIDE][dDILATION][gGROUPS] HEIGHTxWIDTHxDEPTH[->CHANNELS] [linear]`; kinds
+are conv, dw (depthwise), fc, avgpool (of all pixels if it has no window) and add. Padding is SAME.
+Multipliers and shifts differ from channel to channel as in trained networks. Outputs have the zero
+point of a fused ReLU unless the layer is `linear`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from tvm_tiny.schedules.qdense import QDENSE, QDenseAttributes
 from tvm_tiny.schedules.qdepthwise_conv2d import QDEPTHWISE_CONV2D, QDepthwiseConv2DAttributes
 
 NAME = re.compile(
-    r"(?P<kind>[a-z]+)(?P<window>\d+x\d+)?(s(?P<stride>\d))?"
+    r"(?P<kind>[a-z]+)(?P<window>\d+x\d+)?"
+    r"(s(?P<stride>\d+))?(d(?P<dilation>\d+))?(g(?P<groups>\d+))?"
     r" (?P<shape>\d+(x\d+x\d+)?)(->(?P<channels>\d+))?(?P<linear> linear)?"
 )
 RELU_ZERO_POINT, LINEAR_ZERO_POINT = -128, 3
@@ -44,6 +45,8 @@ class Layer:
     channels: int
     window: tuple[int, int]
     stride: int
+    dilation: int
+    groups: int
     is_linear: bool
     seed: int
 
@@ -61,6 +64,8 @@ class Layer:
             int(found["channels"] or shape[-1]),
             (window[0], window[-1]),
             int(found["stride"] or 1),
+            int(found["dilation"] or 1),
+            int(found["groups"] or 1),
             bool(found["linear"]),
             zlib.crc32(name.encode()),
         )
@@ -79,14 +84,14 @@ class Layer:
         before, after = [], []
         is_whole = self.kind == "avgpool" and self.window == self.shape[:2]
         for size, window in zip(self.shape[:2], self.window, strict=True):
-            reach = (-(-size // self.stride) - 1) * self.stride + window
+            reach = (-(-size // self.stride) - 1) * self.stride + (window - 1) * self.dilation + 1
             missing = 0 if is_whole else max(reach - size, 0)
             before.append(missing // 2)
             after.append(missing - missing // 2)
         return {
             "strides": (self.stride, self.stride),
             "padding": (*before, *after),
-            "dilation": (1, 1),
+            "dilation": (self.dilation, self.dilation),
         }
 
     def requantization(self) -> dict[str, Any]:
@@ -113,8 +118,9 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _convolution(layer: Layer) -> Any:
-    attrs = QConv2DAttributes(**layer.geometry(), **layer.requantization())
-    shape = (*layer.window, layer.shape[-1])
+    fields = layer.geometry() | layer.requantization()
+    attrs = QConv2DAttributes(**fields, groups=layer.groups)
+    shape = (*layer.window, layer.shape[-1] // layer.groups)
     constants = layer.constants(layer.channels, *shape, taps=int(np.prod(shape)))
     return call_of(QCONV2D, attrs, layer.data, *constants)
 

@@ -244,4 +244,13 @@ static inline int32_t tiny_reciprocal_shift(int32_t total) {
   return 12 - tiny_leading_zeros(total) + 31 - 8;
 }
 
+/* exponential * reciprocal * 2^-(31 + shift), rounded twice: neither is negative, so that floors and
+ * halves of both are one floor. The shift is 1 to 32.
+ */
+static inline int32_t tiny_share(int32_t exponential, int32_t reciprocal, int32_t shift) {
+  const uint64_t halves = ((uint64_t)1 << 30) + ((uint64_t)1 << (30 + shift));
+  const uint64_t product = (uint64_t)(uint32_t)exponential * (uint32_t)reciprocal;
+  return (int32_t)((product + halves) >> 32) >> (shift - 1);
+}
+
 #endif /* TVM_TINY_H */

@@ -34,7 +34,7 @@ __attribute__((naked)) static void spread_eight(const int8_t *image, int32_t lin
       "push {r4-r11, lr}\n\t"
       "vpush {d8-d9}\n\t"
       "mov r8, r2\n\t"
-      "ldr r4, [r3]\n\t"      /* TINY_STRIP_BYTES */
+      "ldr r4, [r3, #92]\n\t" /* TINY_STRIP_BYTES */
       "ldr r5, [r3, #48]\n\t" /* TINY_STRIP_SLOTS */
       "mov r6, #0\n\t"
       "vidup.u16 q0, r6, #1\n\t"
@@ -221,13 +221,18 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
 #define SUMS_5X5_S2                                                                 \
   COLUMN_5X5_S2("r0", "q5", "0") COLUMN_5X5_S2("r2", "q6", "10")                    \
   COLUMN_5X5_S2("r4", "q5", "20") COLUMN_5X5_S2("r6", "q6", "30") SUMS("q5")
+/* one column after the other, each so many vectors */
+#define COLUMN_UPTO_16(sum, x, y) LOAD(x, "0") FIRST(sum, x, "q0") "add r1, r5\n\t"
+#define COLUMN_UPTO_32(sum, x, y)                                                   \
+  LOAD(x, "0") FIRST(sum, x, "q0") LOAD(y, "16") NEXT(sum, y, "q1")                 \
+  "add r1, r5\n\t"
 #define COLUMN_UPTO_64(sum, x, y)                                                   \
   LOAD(x, "0") FIRST(sum, x, "q0") LOAD(y, "16") NEXT(sum, y, "q1")                 \
   LOAD(x, "32") NEXT(sum, x, "q2") LOAD(y, "48") NEXT(sum, y, "q3")                 \
   "add r1, r5\n\t"
-#define SUMS_UPTO_64                                                                \
-  COLUMN_UPTO_64("r0", "q5", "q6") COLUMN_UPTO_64("r2", "q5", "q6")                 \
-  COLUMN_UPTO_64("r4", "q5", "q6") COLUMN_UPTO_64("r6", "q5", "q6") SUMS("q5")
+#define SUMS_UPTO(COLUMN)                                                           \
+  COLUMN("r0", "q5", "q6") COLUMN("r2", "q5", "q6")                                 \
+  COLUMN("r4", "q5", "q6") COLUMN("r6", "q5", "q6") SUMS("q5")
 #define FOUR_RESULTS(SCALE, advance)                                                \
   SCALE("q5", "q6")                                                                 \
   "vqmovnb.s32 q6, q6\n\t"                                                          \
@@ -238,7 +243,8 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
 
 /* vectors of weights, at r0, by their tables at r2 */
 #define WEIGHTS(w, offset) "vldrb.8 q7, [r2, #" offset "]\n\tvldrb.u8 " w ", [r0, q7]\n\t"
-#define TWO_VECTORS WEIGHTS("q0", "0") WEIGHTS("q1", "16")
+#define ONE_VECTOR WEIGHTS("q0", "0")
+#define TWO_VECTORS ONE_VECTOR WEIGHTS("q1", "16")
 #define FOUR_VECTORS TWO_VECTORS WEIGHTS("q2", "32") WEIGHTS("q3", "48")
 
 /* On the stack: the next channel's strip and output, the layer, the table, the number of channels
@@ -265,9 +271,9 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
         "ldm r4!, {r7, r9, r11}\n\t"                                                              \
         "strd r0, r4, [sp, #128]\n\t"                                                             \
         "ldrd r1, r3, [sp]\n\t"                                                                   \
-        "ldr r0, [r5]\n\t" /* TINY_STRIP_BYTES */                                                 \
+        "ldrd r0, r2, [r5, #92]\n\t" /* TINY_STRIP_BYTES, TINY_STRIP_NEXT_OUT */                  \
         "add r0, r1\n\t"                                                                          \
-        "add r2, r3, #1\n\t"                                                                      \
+        "add r2, r3\n\t"                                                                          \
         "strd r0, r2, [sp]\n\t"                                                                   \
         "ldrd r0, r10, [r5, #4]\n\t" /* TINY_STRIP_TIMES, TINY_STRIP_BACK */                      \
         set_up                                                                                    \
@@ -294,8 +300,8 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
   }
 
 #define NEXT_WEIGHTS(taps) "add r0, #" taps " + 1\n\t"
-#define NEXT_WEIGHTS_UPTO_64 "ldr r1, [r5, #92]\n\tadd r0, r1\n\t" /* TINY_STRIP_TAPS */
-#define SET_UP_UPTO_64 "ldr r5, [r5, #28]\n\t"                     /* TINY_STRIP_STEP_IN */
+#define NEXT_WEIGHTS_UPTO "ldr r1, [r5]\n\tadd r0, r1\n\t" /* TINY_STRIP_TAPS */
+#define SET_UP_UPTO "ldr r5, [r5, #28]\n\t"                /* TINY_STRIP_STEP_IN */
 #define STRIPS(way, SCALE)                                                                        \
   STRIP(3x3_s1, way, FOUR_VECTORS, NEXT_WEIGHTS("9"), "", TWO_LINES(PAIR_3X3_S1, "4", SCALE))     \
   STRIP(3x3_s2, way, TWO_VECTORS, NEXT_WEIGHTS("9"), "", TWO_LINES(PAIR_3X3_S2, "10", SCALE))     \
@@ -308,8 +314,12 @@ void tiny_strip_lines(const int32_t *layer, const int8_t *image, int32_t number,
         SUMS_7X7_S1_WIDE EIGHT_RESULTS(SCALE, "64"))                                              \
   STRIP(7x7_s2, way, FOUR_VECTORS, NEXT_WEIGHTS("49"), "",                                        \
         SUMS_7X7_S2 FOUR_RESULTS(SCALE, "add r1, #64\n\t"))                                       \
-  STRIP(upto_64, way, FOUR_VECTORS, NEXT_WEIGHTS_UPTO_64, SET_UP_UPTO_64,                         \
-        SUMS_UPTO_64 FOUR_RESULTS(SCALE, ""))
+  STRIP(upto_16, way, ONE_VECTOR, NEXT_WEIGHTS_UPTO, SET_UP_UPTO,                                 \
+        SUMS_UPTO(COLUMN_UPTO_16) FOUR_RESULTS(SCALE, ""))                                        \
+  STRIP(upto_32, way, TWO_VECTORS, NEXT_WEIGHTS_UPTO, SET_UP_UPTO,                                \
+        SUMS_UPTO(COLUMN_UPTO_32) FOUR_RESULTS(SCALE, ""))                                        \
+  STRIP(upto_64, way, FOUR_VECTORS, NEXT_WEIGHTS_UPTO, SET_UP_UPTO,                               \
+        SUMS_UPTO(COLUMN_UPTO_64) FOUR_RESULTS(SCALE, ""))
 
 STRIPS(away, SCALE_AWAY)
 STRIPS(relu, SCALE_RELU)
@@ -360,7 +370,7 @@ static void convolve(const int32_t *layer, const int8_t *strips, const int8_t *t
                      const int8_t *weights, const int32_t *params, const strip_shape *shape) {
   for (int32_t c = 0; c < layer[TINY_STRIP_COUNT]; ++c) {
     const int8_t *strip = strips + c * layer[TINY_STRIP_BYTES];
-    int8_t *to = y + c;
+    int8_t *to = y + c * layer[TINY_STRIP_NEXT_OUT];
     for (int32_t i = 0; i < layer[TINY_STRIP_TIMES]; ++i) {
       one_vector(layer, strip, table, to, weights, params, shape);
       strip += shape->columns * layer[TINY_STRIP_STEP_IN];
@@ -389,6 +399,8 @@ static void convolve(const int32_t *layer, const int8_t *strips, const int8_t *t
   STRIP(7x7_s1, way, 1, 4, 64, 64)          \
   STRIP(7x7_s1_wide, way, 1, 8, 64, 64)     \
   STRIP(7x7_s2, way, 1, 4, 64, 64)          \
+  STRIP(upto_16, way, 1, 4, 16, 16)         \
+  STRIP(upto_32, way, 1, 4, 32, 32)         \
   STRIP(upto_64, way, 1, 4, 64, 64)
 
 STRIPS(away)

@@ -20,7 +20,7 @@ enum { TINY_STRIP_CHANNELS = 8 };
 
 /* Fields of a layer table. */
 enum {
-  TINY_STRIP_BYTES, /* of a channel's strip */
+  TINY_STRIP_TAPS,  /* bytes of a channel's weights */
   TINY_STRIP_TIMES, /* how often four or, if "wide", eight columns of output come next, */
   TINY_STRIP_BACK,  /* and bytes to go back for the last ones, 0 if that is not needed; */
   TINY_STRIP_BACK_OUT,
@@ -39,7 +39,8 @@ enum {
   TINY_STRIP_ADVANCE,    /* lines from a strip to the next */
   TINY_STRIP_LAST,       /* first line of the last strip */
   TINY_STRIP_ZERO_POINT, /* what lies outside of the input, eight times */
-  TINY_STRIP_TAPS = TINY_STRIP_ZERO_POINT + 2 /* bytes of a channel's weights */
+  TINY_STRIP_BYTES = TINY_STRIP_ZERO_POINT + 2, /* of a channel's strip */
+  TINY_STRIP_NEXT_OUT /* bytes of output from a channel to the next: how many share its strip */
 };
 
 /* Zero points everywhere: borders then stay as they are. */
@@ -63,7 +64,9 @@ TINY_STRIP_WAYS(5x5_s2)
 TINY_STRIP_WAYS(7x7_s1)
 TINY_STRIP_WAYS(7x7_s1_wide)
 TINY_STRIP_WAYS(7x7_s2)
-TINY_STRIP_WAYS(upto_64) /* bytes of a window, one line of output */
+TINY_STRIP_WAYS(upto_16) /* bytes of a window, one line of output */
+TINY_STRIP_WAYS(upto_32)
+TINY_STRIP_WAYS(upto_64)
 
 /* Outputs that are fewer than a strip gives: from a tile of four columns (never wide) x eight
  * channels.

@@ -121,6 +121,16 @@ void tiny_helium_windows(const int8_t *image, const int32_t *window, int32_t pix
   }
 }
 
+/* A row's channels of one group, those of pixel after pixel. */
+static void copy_group(const int8_t *row, const int32_t *window, int8_t *to) {
+  const int32_t channels = window[TINY_HELIUM_CHANNELS];
+  for (int32_t x = 0; x < window[TINY_HELIUM_WIDTH]; ++x) {
+    tiny_copy(row, channels, to);
+    row += window[TINY_HELIUM_PIXEL];
+    to += channels;
+  }
+}
+
 void tiny_helium_band(const int8_t *image, const int32_t *window, int32_t row, int32_t rows,
                       int8_t *band) {
   const int32_t zero_point = (int8_t)(window[TINY_HELIUM_ZERO_POINT] & 0xff);
@@ -130,7 +140,12 @@ void tiny_helium_band(const int8_t *image, const int32_t *window, int32_t row, i
   for (const int32_t end = row + rows; row < end; ++row) {
     tiny_fill(band, pitch, zero_point);
     if ((uint32_t)row < (uint32_t)window[TINY_HELIUM_HEIGHT]) {
-      tiny_copy(image + row * inside, inside, band + left);
+      if (window[TINY_HELIUM_PIXEL] > window[TINY_HELIUM_CHANNELS]) {
+        copy_group(image + row * window[TINY_HELIUM_WIDTH] * window[TINY_HELIUM_PIXEL], window,
+                   band + left);
+      } else {
+        tiny_copy(image + row * inside, inside, band + left);
+      }
     }
     band += pitch;
   }

@@ -19,6 +19,7 @@ enum {
   TINY_HELIUM_DILATION_WIDTH,
   TINY_HELIUM_OUTPUT_WIDTH,
   TINY_HELIUM_PITCH,     /* bytes of a band's row */
+  TINY_HELIUM_PIXEL,     /* bytes from pixel to pixel of the input: with those of other groups */
   TINY_HELIUM_ZERO_POINT /* what lies outside of the input, a chunk of it */
 };
 
@@ -31,7 +32,9 @@ void tiny_helium_windows(const int8_t *image, const int32_t *window, int32_t pix
 /* The window of one output pixel, its bytes in a row. */
 void tiny_helium_window(const int8_t *image, const int32_t *window, int32_t pixel, int8_t *bytes);
 
-/* A band is `rows` rows of the padded image from `row` on, where 0 is the image's own first one. */
+/* A band is `rows` rows of the padded image from `row` on, where 0 is the image's own first one. It
+ * has the channels of one group.
+ */
 void tiny_helium_band(const int8_t *image, const int32_t *window, int32_t row, int32_t rows,
                       int8_t *band);
 

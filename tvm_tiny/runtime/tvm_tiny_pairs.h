@@ -19,6 +19,11 @@ enum {
 void tiny_copy_patch(const int8_t *image, const int32_t *table, int32_t row, int32_t column,
                      void *patch);
 
+/* Where a group's channels begin in a patch. */
+static inline const void *tiny_byte_of(const void *patch, int32_t offset) {
+  return (const int8_t *)patch + offset;
+}
+
 /* What the functions made for a layer compute, for machines that have no DSP instructions.
  *
  * tiny_expand_windows: `rows` rows, `pitch` bytes apart, of `runs` runs of `length` bytes each, the

@@ -4,6 +4,10 @@
 #include "tvm_tiny_dsp.h"
 
 void tiny_fill_words(int32_t *words, int32_t count, int32_t value) {
+  for (; count >= 8; count -= 8, words += 8) { /* compilers do not unroll it at -O2 */
+    words[0] = words[1] = words[2] = words[3] = value;
+    words[4] = words[5] = words[6] = words[7] = value;
+  }
   for (const int32_t *end = words + count; words < end; ++words) {
     *words = value;
   }
@@ -55,8 +59,8 @@ static int8_t finish(int32_t sum, const int32_t *scaling, int32_t shift, tiny_sc
 }
 
 void tiny_depthwise_3x3(const int32_t *plane, const int32_t *table, int8_t *y, int32_t height,
-                        int32_t width, int32_t step, int32_t row_words, int32_t tap_words,
-                        int32_t shift, tiny_scaling *scale) {
+                        int32_t width, int32_t step, int32_t pitch, int32_t row_words,
+                        int32_t tap_words, int32_t shift, tiny_scaling *scale) {
   const int32_t *weights = table + (shift > 0 ? 3 : 4);
   for (int32_t row = 0; row < height; ++row) {
     for (int32_t column = 0; column < width; ++column) {
@@ -70,25 +74,29 @@ void tiny_depthwise_3x3(const int32_t *plane, const int32_t *table, int8_t *y, i
       *y = finish(sum, table + 1, shift, scale);
       y += step;
     }
+    y += pitch - width * step;
   }
 }
 
-void tiny_depthwise_stride_2(const int32_t *plane, const int32_t *table, int8_t *y, int32_t height,
-                             int32_t width, int32_t step, int32_t row_words, int32_t tap_words,
-                             int32_t rows, int32_t taps, int32_t shift, tiny_scaling *scale) {
+void tiny_depthwise_strided(const int32_t *plane, const int32_t *table, int8_t *y, int32_t height,
+                            int32_t width, int32_t step, int32_t pitch, int32_t row_words,
+                            int32_t tap_words, int32_t rows, int32_t taps, int32_t stride,
+                            int32_t shift, tiny_scaling *scale) {
   const int32_t *parameters = table + rows * taps;
   for (int32_t row = 0; row < height; ++row) {
     for (int32_t column = 0; column < width; ++column) {
       int32_t sum = parameters[0];
       for (int32_t ky = 0; ky < rows; ++ky) {
-        const int32_t *from = plane + row * row_words + ky * tap_words + column;
+        const int32_t *from = plane + row * row_words + ky * tap_words;
         for (int32_t t = 0; t < taps; ++t) {
-          sum = tiny_dual_mac(from[t], table[ky * taps + t], sum);
+          const int32_t first = column * stride + 2 * t, weights = table[ky * taps + t];
+          sum += half(from, first) * tiny_low(weights) + half(from, first + 1) * tiny_high(weights);
         }
       }
       *y = finish(sum, parameters + 1, shift, scale);
       y += step;
     }
+    y += pitch - width * step;
   }
 }
 
@@ -106,9 +114,10 @@ static int32_t element(const int32_t *words, int32_t column) {
 }
 
 void tiny_depthwise_polynomials(const int32_t *plane, const int32_t *table, int8_t *y,
-                                int32_t height, int32_t width, int32_t step, int32_t row_words,
-                                int32_t tap_words, int32_t rows, int32_t taps, int32_t stride,
-                                int32_t doubling, int32_t shift, tiny_scaling *scale) {
+                                int32_t height, int32_t width, int32_t step, int32_t pitch,
+                                int32_t row_words, int32_t tap_words, int32_t rows, int32_t taps,
+                                int32_t stride, int32_t doubling, int32_t shift,
+                                tiny_scaling *scale) {
   const int32_t *parameters = table + rows * taps;
   for (int32_t row = 0; row < height; ++row) {
     for (int32_t column = 0; column < width; ++column) {
@@ -128,6 +137,7 @@ void tiny_depthwise_polynomials(const int32_t *plane, const int32_t *table, int8
       *y = finish((int32_t)(shifted + (uint32_t)parameters[0]), parameters + 1, shift, scale);
       y += step;
     }
+    y += pitch - width * step;
   }
 }
 

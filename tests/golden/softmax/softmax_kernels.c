@@ -9,18 +9,20 @@ void softmax_softmax_00(const int8_t *x, const int32_t *restrict exp, int8_t *y)
     int32_t largest;
     int32_t total;
     int32_t scale;
+    int32_t shift;
     largest = -128;
     for (int32_t i = 0; i < 5; ++i) {
       largest = tiny_max(largest, x[row * 5 + i]);
     }
     total = 0;
     for (int32_t i = 0; i < 5; ++i) {
-      total += tiny_round_shift(exp[largest - x[row * 5 + i]], 12);
+      total = tiny_min(total + (((exp[largest - x[row * 5 + i]] >> 11) + 1) >> 1), 268435456);
     }
     scale = tiny_reciprocal(total);
+    shift = tiny_reciprocal_shift(total);
     for (int32_t i = 0; i < 5; ++i) {
-      y[row * 5 + i] = (int8_t)tiny_clamp(tiny_round_shift(tiny_high_mul(exp[largest - x[row * 5 + i]],
-          scale), tiny_reciprocal_shift(total)) - 128, -128, 127);
+      y[row * 5 + i] = (int8_t)tiny_min(tiny_share(exp[largest - x[row * 5 + i]], scale,
+          shift) - 128, 127);
     }
   }
 }
