@@ -115,7 +115,7 @@ def plot(points: list[Point], path: str | Path, title: str) -> None:
     axes = figure.add_subplot()
     is_exact = all(point.instructions is not None for point in points)
     counts = [(p.instructions or p.predicted) / 1e6 for p in points]
-    axes.step([p.arena_bytes / 1024 for p in points], counts, where="post", marker="o")
+    axes.step([p.arena_bytes / 1024 for p in points], counts, where="pre", marker="o")
     axes.set(xlabel="arena (KiB)", title=title)
     axes.set_ylabel(f"instructions (millions, {'exact' if is_exact else 'predicted'})")
     axes.grid(alpha=0.3)
