@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Any
 
 from tvm_tiny.errors import MissingExtraError
+from tvm_tiny.relay_passes._intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes._packing import Packing
-from tvm_tiny.relay_passes.intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, packing_of, plan_of
 from tvm_tiny.relay_passes.program import ALIGNMENT, Program
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from tvm_tiny.errors import TargetError
-from tvm_tiny.relay_passes.arena_bounds import needed_bytes
-from tvm_tiny.relay_passes.intervals import allowed_overlaps, live_intervals
+from tvm_tiny.relay_passes._arena_bounds import needed_bytes
+from tvm_tiny.relay_passes._intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.patches import placed
 from tvm_tiny.relay_passes.program import (
     Layer,

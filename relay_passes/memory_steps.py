@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tvm_tiny.relay_passes.arena_bounds import needed_bytes
-from tvm_tiny.relay_passes.intervals import allowed_overlaps, live_intervals
+from tvm_tiny.relay_passes._arena_bounds import needed_bytes
+from tvm_tiny.relay_passes._intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.program import Program
 
 

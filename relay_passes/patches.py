@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from tvm_tiny.errors import UnsupportedError
-from tvm_tiny.relay_passes.intervals import live_intervals
+from tvm_tiny.relay_passes._intervals import live_intervals
 from tvm_tiny.relay_passes.plan_arena import plan_arena
 from tvm_tiny.relay_passes.program import (
     Layer,

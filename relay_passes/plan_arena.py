@@ -1,7 +1,7 @@
 """Offsets of all tensors in one arena.
 
 Tensors that live together are disjoint, except that a layer's output may lie over inputs that die
-by it, as far as its kernel allows. The search ends where a lower bound (arena_bounds.py) is met.
+by it, as far as its kernel allows. The search ends where a lower bound (_arena_bounds.py) is met.
 Offline memory planning as in Pisarchyk and Lee, "Efficient memory management for deep neural net
 inference" (arXiv 2001.03288), whose greedy-by-size order is the first tried.
 """
@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tvm_tiny.relay_passes._arena_bounds import lower_bound, needed_bytes
+from tvm_tiny.relay_passes._intervals import Interval, Overlaps, allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes._packing import Conflict, Packing, pack
-from tvm_tiny.relay_passes.arena_bounds import lower_bound, needed_bytes
-from tvm_tiny.relay_passes.intervals import Interval, Overlaps, allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.program import ALIGNMENT, Program
 
 

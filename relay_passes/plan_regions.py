@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from tvm_tiny.relay_passes._arena_bounds import lower_bound, needed_bytes
+from tvm_tiny.relay_passes._intervals import Interval, Overlaps, allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes._packing import lowest_outside, pack
-from tvm_tiny.relay_passes.arena_bounds import lower_bound, needed_bytes
-from tvm_tiny.relay_passes.intervals import Interval, Overlaps, allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, forbidden, packing_of, plan_arena, plan_of
 from tvm_tiny.relay_passes.program import ALIGNMENT, Program, layers_of, outputs_of
 

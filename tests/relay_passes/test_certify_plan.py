@@ -9,9 +9,9 @@ import pytest
 from tests.relay_passes.test_plan_arena import chain, check
 from tests.support.programs import drifting_program, random_program, wild_program
 from tvm_tiny.errors import MissingExtraError
-from tvm_tiny.relay_passes.arena_bounds import lower_bound
+from tvm_tiny.relay_passes._arena_bounds import lower_bound
+from tvm_tiny.relay_passes._intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.certify_plan import BETTER, OPTIMAL, UNDECIDED, certify
-from tvm_tiny.relay_passes.intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
 from tvm_tiny.relay_passes.program import Program
 from tvm_tiny.schedules.dialect import Overlap

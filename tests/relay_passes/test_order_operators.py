@@ -15,9 +15,9 @@ from tests.relay_passes.modules import module, tensor
 from tests.support.evaluate_tiny import evaluate
 from tests.support.layers import Layer as NamedLayer
 from tvm_tiny.pipeline import compile_module
+from tvm_tiny.relay_passes._intervals import live_intervals
 from tvm_tiny.relay_passes._liveness import liveness_of
 from tvm_tiny.relay_passes._overlaps import most_shared, overlap_of
-from tvm_tiny.relay_passes.intervals import live_intervals
 from tvm_tiny.relay_passes.order_operators import Order, find_order, order_operators
 from tvm_tiny.relay_passes.plan_arena import plan_arena
 from tvm_tiny.relay_passes.program import Layer, Port, Program, Tensor, program_of
@@ -288,7 +288,8 @@ def test_no_order_is_better(first_seed: int) -> None:
         least = min(map(peak_of, all_orders(program)))
         assert order.is_least
         assert order.peak_bytes == peak_of(ordered) == least, seed
-        assert order.peak_bytes == plan_arena(ordered).lower_bound_bytes
+        # the plan's bound also knows of outputs that drift over several layers
+        assert order.peak_bytes <= plan_arena(ordered).lower_bound_bytes
         assert is_runnable(ordered)
         assert sorted(names_of(ordered)) == sorted(names_of(program))
         assert {*ordered.tensors} == {*program.tensors}

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.programs import drifting_program, random_program, wild_program
-from tvm_tiny.relay_passes.arena_bounds import needed_bytes
-from tvm_tiny.relay_passes.intervals import Interval, allowed_overlaps, live_intervals
+from tvm_tiny.relay_passes._arena_bounds import needed_bytes
+from tvm_tiny.relay_passes._intervals import Interval, allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
 from tvm_tiny.relay_passes.program import ALIGNMENT, Layer, Port, Program, Tensor, aligned
 from tvm_tiny.schedules.candidates import Candidate

@@ -7,7 +7,7 @@ import pytest
 
 from tests.relay_passes.test_plan_arena import EXACT, chain, program
 from tests.support.programs import drifting_program, random_program, wild_program
-from tvm_tiny.relay_passes.intervals import allowed_overlaps, live_intervals
+from tvm_tiny.relay_passes._intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
 from tvm_tiny.relay_passes.plan_regions import heat_of, plan_regions
 from tvm_tiny.relay_passes.program import ALIGNMENT, Program, aligned

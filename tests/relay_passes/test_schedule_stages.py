@@ -4,7 +4,7 @@ from itertools import combinations, pairwise
 
 import pytest
 
-from tests.relay_passes.test_patch_geometry import Chain
+from tests.relay_passes.test_tiles import Chain
 from tests.support.net_runs import expected_outputs, inputs_of, run_on_host
 from tests.support.random_nets import program_of_nets, with_kernels
 from tvm_tiny.relay_passes.plan_arena import plan_arena

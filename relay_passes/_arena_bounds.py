@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tvm_tiny.relay_passes._intervals import Interval, Overlaps
 from tvm_tiny.relay_passes._overlaps import most_shared
-from tvm_tiny.relay_passes.intervals import Interval, Overlaps
 
 
 def lower_bound(intervals: Sequence[Interval], overlaps: Overlaps) -> int:
