@@ -86,7 +86,7 @@ class Metadata(msgspec.Struct, frozen=True):
     arena_bytes: int
     arena_lower_bound_bytes: int
     peak_tensor_bytes: int
-    memory_steps: dict[str, int]  # bytes needed after each pass
+    memory_steps: tuple[tuple[str, int], ...]  # bytes needed after each pass, in this order
     stages: tuple[StageInfo, ...]
     inputs: tuple[PortInfo, ...]
     outputs: tuple[PortInfo, ...]
@@ -115,7 +115,7 @@ def describe(compiled: Compiled, target: Target) -> Metadata:
         arena_bytes=compiled.plan.arena_bytes,
         arena_lower_bound_bytes=compiled.plan.lower_bound_bytes,
         peak_tensor_bytes=compiled.plan.peak_tensor_bytes,
-        memory_steps={step.name: step.bytes_needed for step in compiled.memory_steps},
+        memory_steps=tuple((s.name, s.bytes_needed) for s in compiled.memory_steps),
         stages=tuple(_stages(program)),
         inputs=_ports(program, program.inputs),
         outputs=_ports(program, program.outputs),

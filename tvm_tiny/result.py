@@ -129,7 +129,7 @@ def measure(firmware: Firmware, raw: RawRun, outputs: Sequence[Array]) -> RunRes
         arena_bytes=metadata.arena_bytes,
         arena_lower_bound_bytes=metadata.arena_lower_bound_bytes,
         peak_tensor_bytes=metadata.peak_tensor_bytes,
-        memory_steps=metadata.memory_steps,
+        memory_steps=dict(metadata.memory_steps),
         patch=metadata.stages,
         stack_bytes=raw.stack_bytes,
         flash_code_bytes=image.sizes.flash_code_bytes,

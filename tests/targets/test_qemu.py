@@ -219,6 +219,7 @@ def test_endless_loop_is_a_hang(profiled: bool, tmp_path: Path) -> None:
 FEATURES = {
     "fpu": "out[0] = (uint8_t)((float)out[0] * (float)(toy_sink + 1) + 0.25f);",
     "mve": '__asm__ volatile("vmov.i32 q0, #7" : : : "q0");',
+    "long": '__asm__ volatile("smlal r0, r1, r2, r3" : : : "r0", "r1");',
     "dsp": '__asm__ volatile("smuad r0, r0, r0" : : : "r0");',
     "unaligned": "toy_sink = *(const volatile uint32_t *)(uintptr_t)(in + 1) & 0u;",
 }
