@@ -12,6 +12,8 @@ from tvm_tiny.cli import main
 from tvm_tiny.errors import MissingExtraError
 from tvm_tiny.exploration import Point, plot
 
+pytestmark = pytest.mark.slow
+
 DIGITS = REPOSITORY / "examples" / "digits" / "digits.onnx"
 
 

@@ -32,6 +32,8 @@ from tvm_tiny.schedules.transpose import TRANSPOSE, TransposeAttributes
 from tvm_tiny.schedules.window import patches
 from tvm_tiny.targets.target import resolve
 
+pytestmark = pytest.mark.slow
+
 SEEDS, WIDE_SEEDS = range(50), range(20)
 IMAGE = TensorSpec((1, 4, 5, 7), "int8")
 CORES = {"cortex-m3": range(50), "cortex-m4": range(50), "cortex-m55": range(50, 100)}
