@@ -27,16 +27,16 @@ class RowsText:
     """A variable of type tiny_rows."""
 
     name: str
-    initialiser: str
+    fields: tuple[str, ...]
     description: str
     border: int
 
 
 @dataclass(frozen=True)
 class Branch:
-    """What runs if `condition` holds, a line each."""
+    """What runs if all `conditions` hold, a line each."""
 
-    condition: str
+    conditions: tuple[str, ...]
     lines: tuple[str, ...]
 
 
@@ -71,7 +71,7 @@ def stage_text(
     numbers = [callees[layer.output].symbol for layer in (stage.layers[0], stage.layers[-1])]
     return StageText(
         symbol,
-        f"Layers {_number(numbers[0])} to {_number(numbers[1])} by rows",
+        " to ".join(dict.fromkeys(map(_number, numbers))),
         scratch if any(rows.offset is not None for rows in stage.rows) else "",
         tuple(writer.rows(rows) for rows in stage.rows),
         writer.names[stage.output],
@@ -97,26 +97,33 @@ class _Writer:
     def rows(self, rows: Rows) -> RowsText:
         """The variable of a tensor, before anything runs."""
         is_made = rows.offset is not None or rows.name == self.stage.output
-        fill = rows.fill & 0xFF
-        fields = (
-            f"scratch + {rows.offset}" if rows.offset is not None else self.address(rows.name),
-            str(rows.pitch),
-            str(rows.height),
-            str(rows.capacity),
-            "0" if fill == 0 else f"0x{fill:02x}{fill:02x}{fill:02x}{fill:02x}",
-            str(-rows.border),
-            str(-rows.border if is_made else rows.height),
-            str(-rows.border),
-        )
+        fill, border = rows.fill & 0xFF, str(-rows.border)
+        if rows.offset is None:
+            place = self.address(rows.name)
+        else:
+            place = f"scratch + {rows.offset}" if rows.offset else "scratch"
+        fields = {
+            "bytes": place,
+            "pitch": str(rows.pitch),
+            "height": str(rows.height),
+            "capacity": str(rows.capacity),
+            "fill": f"0x{fill:02x}{fill:02x}{fill:02x}{fill:02x}" if fill else "0",
+            "first": border,
+            "end": border if is_made else str(rows.height),
+            "needed": border,
+        }
         shape = "x".join(map(str, rows.spec.shape)) + f" {rows.spec.dtype}"
         return RowsText(
-            self.names[rows.name], ", ".join(fields), c_comment(f"of {shape}"), rows.border
+            self.names[rows.name],
+            tuple(f".{field} = {value}" for field, value in fields.items() if value != "0"),
+            c_comment(f"rows of {shape}"),
+            rows.border,
         )
 
     def layer(self, item: RowLayer, callee: Callee) -> Branch:
         """A layer runs when its windows' rows are there and its own are wanted."""
         output = self.names[item.layer.output]
-        conditions = [f"tiny_rows_open(&{output})", *self._wanted(output)]
+        conditions = self._open(item.layer.output)
         arguments = [callee.argument] if callee.argument else []
         read: list[str] = []
         for name, reach in zip(item.layer.inputs, item.reaches, strict=True):
@@ -135,22 +142,22 @@ class _Writer:
             call,
             *(f"{rows}.needed = {self._needed(rows)};" for rows in dict.fromkeys(read)),
         ]
-        return Branch(" && ".join(conditions), tuple(lines))
+        return Branch(tuple(conditions), tuple(lines))
 
     def copy(self, rows: Rows) -> Branch:
         """Rows of an input, from the arena or by call-back."""
         name = self.names[rows.name]
-        condition = " && ".join([f"tiny_rows_open(&{name})", *self._wanted(name)])
+        conditions = tuple(self._open(rows.name))
         if rows.source != CALL_BACK:
             source = self.names[str(rows.source)]
             lines = [
                 f"tiny_rows_copy(&{name}, &{source}, {rows.copied});",
                 f"{source}.needed = {name}.end;",
             ]
-            return Branch(condition, tuple(lines))
+            return Branch(conditions, tuple(lines))
         port = next(number for name, number in self.ports.items() if copy_of(name) == rows.name)
         return Branch(
-            condition,
+            conditions,
             (
                 f"const int32_t row = {name}.end;",
                 f"void *const made = tiny_rows_add(&{name}, {rows.copied});",
@@ -159,6 +166,12 @@ class _Writer:
                 "}",
             ),
         )
+
+    def _open(self, name: str) -> list[str]:
+        """The conditions that rows of a tensor are to be made; the loop asks for the output's."""
+        rows = self.names[name]
+        is_output = name == self.stage.output
+        return [] if is_output else [f"tiny_rows_open(&{rows})", *self._wanted(rows)]
 
     def _wanted(self, rows: str) -> list[str]:
         """The condition that a reader waits, which holds by itself where nothing branches."""
