@@ -285,6 +285,14 @@ class Program:
         """All layers, those of stages too."""
         return tuple(layer for step in self.steps for layer in layers_of(step))
 
+    def numbered_steps(self) -> Iterator[tuple[int, int, Step]]:
+        """Each step with the numbers of its first and its last layer."""
+        number = 0
+        for step in self.steps:
+            count = len(layers_of(step))
+            yield number, number + count - 1, step
+            number += count
+
     def with_kernels(self, chosen: Sequence[Candidate]) -> Program:
         """The same with other candidates, one for each layer, and their scratch."""
         given = iter(chosen)

@@ -15,7 +15,7 @@ from tvm_tiny.relay_passes.choose_kernels import choose_kernels
 from tvm_tiny.relay_passes.fit_memory import NO_LIMITS, Staging, prepared
 from tvm_tiny.relay_passes.order_operators import order_operators
 from tvm_tiny.relay_passes.plan_arena import plan_arena
-from tvm_tiny.relay_passes.program import Layer, Program, layers_of, program_of
+from tvm_tiny.relay_passes.program import Layer, program_of
 from tvm_tiny.relay_passes.schedule_stages import StageSearch
 from tvm_tiny.targets.linker import largest_arena
 from tvm_tiny.targets.target import Target, resolve
@@ -67,17 +67,11 @@ def _points(search: StageSearch) -> Iterator[Point]:
     while (found := search.within(limit)) is not None:
         program = choose_kernels(found.program, NO_LIMITS)
         plan = plan_arena(program)
-        yield Point(plan.arena_bytes, found.instructions, tuple(_stages(program)))
+        stages = tuple(
+            (a, b) for a, b, step in program.numbered_steps() if not isinstance(step, Layer)
+        )
+        yield Point(plan.arena_bytes, found.instructions, stages)
         limit = found.peak_bytes - max(found.peak_bytes // FINEST, 1)
-
-
-def _stages(program: Program) -> Iterator[tuple[int, int]]:
-    number = 0
-    for step in program.steps:
-        last = number + len(layers_of(step)) - 1
-        if not isinstance(step, Layer):
-            yield number, last
-        number = last + 1
 
 
 def _front(points: Iterator[Point]) -> list[Point]:

@@ -10,7 +10,7 @@ import msgspec
 
 from tvm_tiny.errors import ArtefactError
 from tvm_tiny.pipeline import Compiled
-from tvm_tiny.relay_passes.program import Patches, Port, Program, Stage, layers_of
+from tvm_tiny.relay_passes.program import Patches, Port, Program, Stage
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.targets.target import Target
 from tvm_tiny.version import VERSION
@@ -153,16 +153,13 @@ def parse(data: bytes) -> Metadata:
 
 
 def _stages(program: Program) -> Iterator[StageInfo]:
-    number = 0
-    for step in program.steps:
-        last = number + len(layers_of(step)) - 1
+    for first, last, step in program.numbered_steps():
         if isinstance(step, Stage):
             rows = tuple(item.rows for item in step.row_layers)
-            yield StageInfo(number, last, step.scratch_bytes, rows)
+            yield StageInfo(first, last, step.scratch_bytes, rows)
         if isinstance(step, Patches):
             grid = (len(step.rows), len(step.columns))
-            yield StageInfo(number, last, step.scratch_bytes, grid=grid)
-        number = last + 1
+            yield StageInfo(first, last, step.scratch_bytes, grid=grid)
 
 
 def _cost(chosen: Candidate, cycle_model: str) -> CostInfo:
