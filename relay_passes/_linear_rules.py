@@ -162,6 +162,8 @@ def requantization_fields(
         "clamp_min": low,
         "clamp_max": high,
         "fraction_bits": scaling.fraction_bits,
+        "input_scale": data.scalar_scale,
+        "output_scale": island.output.scalar_scale,
     }
 
 

@@ -30,6 +30,7 @@ class RequantizeAttributes(Attributes):
 
     With `fraction_bits` f the bias counts in units of 2^-f and the output is rounded once, halves
     up, instead of as TensorFlow Lite does (f = 0): for sources whose own arithmetic rounds once.
+    The real scales of input and output, where known, are for training; kernels do not need them.
     """
 
     input_zero_point: int
@@ -37,6 +38,8 @@ class RequantizeAttributes(Attributes):
     clamp_min: int
     clamp_max: int
     fraction_bits: int = field(default=0, kw_only=True)
+    input_scale: float = field(default=0.0, kw_only=True)
+    output_scale: float = field(default=0.0, kw_only=True)
 
 
 def apply(acc: Array, multiplier: Array, shift: Array, attrs: RequantizeAttributes) -> Array:

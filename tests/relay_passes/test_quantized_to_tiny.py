@@ -69,6 +69,8 @@ def close_to_float(build: Callable[[Array], Array], module_: Any, steps: float =
 
 # Convolutions and dense layers
 
+SCALES = {"input_scale": float(np.float32(SCALE)), "output_scale": float(np.float32(0.1))}
+
 
 def conv(data: Any, weight: Any, **options: Any) -> Any:
     options = {"data_layout": "NHWC", "kernel_layout": "OHWI", "padding": (1, 0, 2, 1), **options}
@@ -84,9 +86,8 @@ def test_a_convolution_with_bias_and_relu() -> None:
     summed = relax.op.add(summed, real(bias, unit, axis=0))
     before = nested(quantized(relax.op.nn.relu(summed), 0.1, 3), x, source="tflite")
 
-    attrs = QConv2DAttributes(
-        POINT, 3, 3, 127, strides=(2, 1), padding=(1, 0, 2, 1), dilation=(1, 1), layer="gv"
-    )
+    window: dict[str, Any] = {"strides": (2, 1), "padding": (1, 0, 2, 1), "dilation": (1, 1)}
+    attrs = QConv2DAttributes(POINT, 3, 3, 127, **window, **SCALES)
     reals = np.float64(np.float32(SCALE)) * scales.astype(np.float64) / np.float64(np.float32(0.1))
     numbers = [constant(n) for n in numerics.quantize_multiplier(reals)]
     expected = nested(QCONV2D(attrs, x, constant(weight), constant(bias), *numbers), x)
@@ -163,7 +164,7 @@ def test_a_dense_layer() -> None:
     unit = np.float64(np.float32(SCALE) * np.float32(0.01)) / np.float64(np.float32(0.1))
     numbers = [constant(n) for n in numerics.quantize_multiplier(np.full(5, unit))]
     zeros = constant(np.zeros(5, np.int32))
-    attrs = QDenseAttributes(POINT, 3, 3, 63)
+    attrs = QDenseAttributes(POINT, 3, 3, 63, **SCALES)
     expected = nested(
         QDENSE(attrs, x, constant(np.ascontiguousarray(weight.T)), zeros, *numbers), x
     )
