@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tvm_tiny.relay_passes._overlaps import overlap_of
-from tvm_tiny.relay_passes.program import Program, aligned, outputs_of
+from tvm_tiny.relay_passes.program import Program, outputs_of
 from tvm_tiny.schedules.dialect import Overlap
 
 Overlaps = Mapping[tuple[str, str], Overlap]  # by the storages of an input and of the output
@@ -29,7 +29,7 @@ class Interval:
 def live_intervals(program: Program) -> list[Interval]:
     """When each storage is live; step i is layer i."""
     storage = {tensor.name: tensor.storage for tensor in program.tensors}
-    sizes = {t.storage: aligned(t.spec.nbytes) for t in program.tensors}
+    sizes = {t.storage: t.arena_bytes for t in program.tensors}
     first = {storage[p.tensor]: 0 for p in program.inputs if not p.is_called_back}
     last = dict(first)
     for step, layer in enumerate(program.steps):

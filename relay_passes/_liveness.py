@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from tvm_tiny.relay_passes._overlaps import most_shared, overlap_of
-from tvm_tiny.relay_passes.program import Program, Step, aligned
+from tvm_tiny.relay_passes.program import Program, Step
 from tvm_tiny.schedules.dialect import Overlap
 
 
@@ -116,7 +116,7 @@ class Liveness:
 def liveness_of(program: Program) -> Liveness:
     """Dependences and storages of a program."""
     storage_of = {tensor.name: tensor.storage for tensor in program.tensors}
-    sizes = {t.storage: aligned(t.spec.nbytes) for t in program.tensors if t.storage == t.name}
+    sizes = {t.storage: t.arena_bytes for t in program.tensors if t.storage == t.name}
     layers, start = program.steps, 1 << len(program.steps)
     users = dict.fromkeys(sizes, 0)
     for port in program.inputs:

@@ -49,8 +49,9 @@ def plan_of(
 ) -> ArenaPlan:
     """The plan that gives each storage its offset, where none can need less than `bound`."""
     by_storage = {i.name: offset for i, offset in zip(intervals, offsets, strict=True)}
-    placed = {t.name: by_storage[t.storage] for t in program.tensors if t.storage in by_storage}
-    height = max((placed[i.name] + i.size for i in intervals), default=0)
+    in_arena = [t for t in program.tensors if t.storage in by_storage and not t.is_state]
+    placed = {t.name: by_storage[t.storage] for t in in_arena}
+    height = max((placed[i.name] + i.size for i in intervals if i.name in placed), default=0)
     peak = _peak_tensor_bytes(program, intervals, placed)
     return ArenaPlan(placed, height, bound, peak, _overlapping(program, placed))
 
@@ -91,7 +92,7 @@ def _peak_tensor_bytes(
 ) -> int:
     scratch = {step.scratch for step in program.steps}
     sizes = {tensor.name: tensor.spec.nbytes for tensor in program.tensors}
-    tensors = [i for i in intervals if i.name not in scratch]
+    tensors = [i for i in intervals if i.name in offsets and i.name not in scratch]
     steps = range(max((i.last for i in intervals), default=0) + 1)
     return max(
         _covered(
@@ -123,5 +124,5 @@ def _overlapping(program: Program, offsets: Mapping[str, int]) -> frozenset[tupl
         (number, index)
         for number, step in enumerate(program.steps)
         for index, name in enumerate(step.inputs)
-        if not are_apart(name, step.output)
+        if name in offsets and step.output in offsets and not are_apart(name, step.output)
     )

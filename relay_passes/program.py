@@ -24,11 +24,20 @@ CALL_BACK = "call-back"  # a source of rows that is no tensor
 
 @dataclass(frozen=True)
 class Tensor:
-    """A run-time tensor; `storage` is the tensor whose bytes it shares, itself unless a view."""
+    """A run-time tensor; `storage` is the tensor whose bytes it shares, itself unless a view.
+
+    A state outlives every run, in memory of its own.
+    """
 
     name: str
     spec: TensorSpec
     storage: str
+    is_state: bool = False
+
+    @property
+    def arena_bytes(self) -> int:
+        """What it needs of the arena."""
+        return 0 if self.is_state else aligned(self.spec.nbytes)
 
 
 @dataclass(frozen=True)
@@ -276,6 +285,11 @@ class Program:
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
 
+    @property
+    def states(self) -> tuple[Tensor, ...]:
+        """Tensors that outlive a run, each once."""
+        return tuple(t for t in self.tensors if t.is_state and t.storage == t.name)
+
     def tensor(self, name: str) -> Tensor:
         """The tensor of a name."""
         return next(tensor for tensor in self.tensors if tensor.name == name)
@@ -363,7 +377,7 @@ def program_of(module: tvm.IRModule, features: Collection[str] = ()) -> Program:
     program = Program(
         tuple(builder.tensors.values()),
         tuple(builder.layers),
-        builder.ports("input", [parameter.name for parameter in function.params]),
+        builder.ports("input", builder.inputs()),
         builder.ports("output", builder.outputs()),
     )
     return program.with_kernels([layer.chosen for layer in program.layers])
@@ -377,6 +391,11 @@ class _Builder:
         self.layers: list[Layer] = []
         self.names: dict[ir.Var, str] = {}
         self.result: ir.Expr = function.body.body
+        # states are the last parameters, their new values the last results
+        count = len(self.attrs.get("tiny.states", ()))
+        self.states = list(function.params[len(function.params) - count :])
+        fields = self._fields()
+        self.updates = dict(zip(fields[len(fields) - count :], self.states, strict=True))
         self.output_names = self._output_names()
         for parameter in function.params:
             self._define(parameter)
@@ -384,8 +403,12 @@ class _Builder:
             for binding in block.bindings:
                 self._bind(binding.var, binding.value)
 
+    def inputs(self) -> list[str]:
+        count = len(self.function.params) - len(self.states)
+        return [self.names[parameter] for parameter in self.function.params[:count]]
+
     def outputs(self) -> list[str]:
-        return [self.names[field] for field in self._fields()]
+        return [self.names[field] for field in self._fields() if field not in self.updates]
 
     def _fields(self) -> list[ir.Expr]:
         for block in self.function.body.blocks:
@@ -396,7 +419,7 @@ class _Builder:
 
     def _output_names(self) -> dict[ir.Var, str]:
         """Outputs carry the model's own names; TVM's builder has numbered them."""
-        fields = self._fields()
+        fields = [field for field in self._fields() if field not in self.updates]
         names = [re.sub(r"\W", "_", str(n)) for n in self.attrs.get("tiny.output_names", ())]
         names = [name if name[:1].isalpha() else f"t{name}" for name in names]
         if len(names) != len(fields):
@@ -429,7 +452,8 @@ class _Builder:
 
     def _call(self, var: ir.Var, call: ir.Call) -> None:
         inputs = [self.names[a] for a in call.args if isinstance(a, ir.Var)]
-        self._define(var)
+        updated = self.updates.get(var)
+        self._define(var, storage=None if updated is None else self.names[updated])
         output = self.names[var]
         plain = dialect.call_of(call)
         found = candidates(plain, self.features)
@@ -459,7 +483,8 @@ class _Builder:
     def _define(self, var: ir.Var, storage: str | None = None) -> None:
         name = unique(self.output_names.get(var, var.name), self.tensors)
         self.names[var] = name
-        self.tensors[name] = Tensor(name, dialect.spec_of(var), storage or name)
+        is_state = var in self.states or var in self.updates
+        self.tensors[name] = Tensor(name, dialect.spec_of(var), storage or name, is_state)
 
 
 def unique(name: str, taken: Any) -> str:

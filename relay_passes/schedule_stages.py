@@ -327,7 +327,7 @@ class _Life:
     def __init__(self, program: Program, absent: frozenset[str]) -> None:
         self.program = program
         self.storage = {tensor.name: tensor.storage for tensor in program.tensors}
-        self.size = {t.storage: aligned(t.spec.nbytes) for t in program.tensors}
+        self.size = {t.storage: t.arena_bytes for t in program.tensors}
         present = [port.tensor for port in program.inputs if port.tensor not in absent]
         self.first = {self.storage[name]: -1 for name in present}
         self.last = dict.fromkeys(self.first, 0)

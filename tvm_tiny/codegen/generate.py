@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -16,6 +17,7 @@ from tvm_tiny.codegen.lower_kernel import lower_kernel
 from tvm_tiny.codegen.patch_text import PatchesText, Surroundings, patches_text
 from tvm_tiny.codegen.stage_text import Callee, StageText, stage_text
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan
+from tvm_tiny.relay_passes.plan_states import StatePlan
 from tvm_tiny.relay_passes.program import (
     ALIGNMENT,
     Layer,
@@ -87,14 +89,21 @@ class GeneratedCode:
     weight_bytes: int
 
 
-def generate(program: Program, plan: ArenaPlan, name: str) -> GeneratedCode:
-    """C sources of a planned program; `name` is a C identifier and prefixes every symbol."""
-    return _Generator(program, plan, name).run()
+def generate(
+    program: Program, plan: ArenaPlan, name: str, states: StatePlan | None = None
+) -> GeneratedCode:
+    """C sources of a planned program; `name` is a C identifier and prefixes every symbol.
+
+    With `states` the firmware also trains.
+    """
+    return _Generator(program, plan, name, states).run()
 
 
 class _Generator:
-    def __init__(self, program: Program, plan: ArenaPlan, name: str) -> None:
-        self.program, self.plan, self.name = program, plan, name
+    def __init__(
+        self, program: Program, plan: ArenaPlan, name: str, states: StatePlan | None
+    ) -> None:
+        self.program, self.plan, self.name, self.states = program, plan, name, states
         self.tensors = {tensor.name: tensor for tensor in program.tensors}
         self.constants: dict[tuple[str, bytes], Constant] = {}
         self.kernels: dict[str, KernelText] = {}
@@ -104,15 +113,18 @@ class _Generator:
             for function in layer.kernel.microkernels
         }
         self.labels = self._labels()
-        # With two arenas everything gets the context, which knows both.
-        self.has_fast_arena = plan.fast_bytes > 0
-        self.parameter = f"const {name}_context *ctx" if self.has_fast_arena else "uint8_t *arena"
-        self.argument = "ctx" if self.has_fast_arena else "arena"
+        # With several memories everything gets the context, which knows all.
+        self.has_context = plan.fast_bytes > 0 or states is not None
+        self.parameter = f"const {name}_context *ctx" if self.has_context else "uint8_t *arena"
+        self.argument = "ctx" if self.has_context else "arena"
 
     def run(self) -> GeneratedCode:
         layers = self._layers()
         stages, patches = self._stages(layers), self._patches(layers)
+        training = self._training()
         weight_bytes = sum(constant.nbytes for constant in self.constants.values())
+        runs = self._runs(layers, stages, patches)
+        forward = self.states.forward_steps if self.states else len(runs)
         context = {
             "name": self.name,
             "NAME": self.name.upper(),
@@ -123,7 +135,10 @@ class _Generator:
             "layers": layers,
             "stages": stages,
             "patches": patches,
-            "runs": self._runs(layers, stages, patches),
+            "has_context": self.has_context,
+            "training": training,
+            "runs": runs[:forward],
+            "training_runs": runs[forward:],
             "macs": sum(layer.macs for layer in self.program.layers),
             "weight_bytes": weight_bytes,
             "tensors": [self._tensor_row(tensor) for tensor in self._placed()],
@@ -137,6 +152,7 @@ class _Generator:
         runtime = files("tvm_tiny").joinpath("runtime")
         used = {source for layer in self.program.layers for source in layer.kernel.sources}
         used |= set(ROWS_SOURCES if stages else ()) | set(PATCHES_SOURCES if patches else ())
+        used |= set(TRAINING_SOURCES if training else ())
         context["headers"] = [source for source in sorted(used) if source.endswith(".h")]
         context["microkernels"] = [self._microkernel(f) for f in self.microkernels.values()]
         context["needs_dsp"] = any(f.needs_dsp for f in self.microkernels.values())
@@ -162,7 +178,11 @@ class _Generator:
         for tensor in self._placed():
             label = identifier(tensor.name, "tensor").upper()
             labels[tensor.name] = unique(f"T_{label}", labels.values())
-        return labels
+        for tensor in self.program.states:
+            label = identifier(tensor.name, "state").upper()
+            labels[tensor.name] = unique(f"S_{label}", labels.values())
+        updated = [t for t in self.program.tensors if t.is_state and t.storage != t.name]
+        return labels | {tensor.name: labels[tensor.storage] for tensor in updated}
 
     def _tensor_row(self, tensor: Tensor) -> dict[str, Any]:
         most = max(self.plan.arena_bytes, self.plan.fast_bytes)
@@ -353,6 +373,44 @@ class _Generator:
                 runs.append(RunText(text.symbol, text.is_called_back))
         return runs
 
+    def _training(self) -> dict[str, Any] | None:
+        """What the model's files say of states; nothing where nothing is trained."""
+        if self.states is None:
+            return None
+        rows = []
+        for state in self.states.states:
+            symbol = self._constant(f"initial_{state.name}", state.initial)
+            label, offset = self.labels[state.name], self.states.offsets[state.name]
+            rows.append(
+                {
+                    "assignment": f"{label} = {offset},",
+                    "description": f"{c_comment(state.name)}, {_shape(state.spec)}",
+                    "label": label,
+                    "initial": symbol,
+                    "nbytes": state.initial.nbytes,
+                }
+            )
+        shapes = ";".join(f"{s.name} {_shape(s.spec)}" for s in self.states.states)
+        loss, target, rate = (
+            self.program.outputs[0].tensor,
+            self.program.inputs[-2].tensor,
+            self.program.inputs[-1].tensor,
+        )
+        spec = self.tensors[target].spec
+        return {
+            "states": rows,
+            "state_bytes": self.states.state_bytes,
+            "identity": f"0x{zlib.crc32(shapes.encode()):08x}u",
+            "loss": self.labels[loss],
+            "target": self.labels[target],
+            "target_elements": spec.elements,
+            "target_bytes": spec.nbytes,
+            "parameter": f"{c_type(spec.dtype)} target"
+            if spec.elements == 1
+            else f"const {c_type(spec.dtype)} *target",
+            "rate": self.labels[rate],
+        }
+
     def _spec(self, name: str) -> TensorSpec:
         return self.tensors[name].spec
 
@@ -363,9 +421,11 @@ class _Generator:
         return f"{self._base(name)} + {self.labels[name]}"
 
     def _base(self, name: str) -> str:
-        """The arena of a tensor."""
-        if not self.has_fast_arena:
+        """The memory of a tensor."""
+        if not self.has_context:
             return "arena"
+        if self.tensors[name].is_state:
+            return "ctx->state"
         return "ctx->fast_arena" if name in self.plan.fast_tensors else "ctx->arena"
 
     def _kernel(self, number: str, layer: Layer) -> KernelText:
@@ -407,6 +467,7 @@ class _Generator:
         return f"({qualifier}{ctype} *)({self._address(name)})"
 
 
+TRAINING_SOURCES = ("tvm_tiny_weights_image.c", "tvm_tiny_weights_image.h")
 PATCHES_SOURCES = ("tvm_tiny_patches.c", "tvm_tiny_patches.h")
 ROWS_SOURCES = ("tvm_tiny_rows.c", "tvm_tiny_rows.h")
 FILES = (

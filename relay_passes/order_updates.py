@@ -1,0 +1,59 @@
+"""OrderUpdates: masks are taken at once, updates made as early as they can be.
+
+A mask frees the 16-bit tensor that it is of. An update frees its gradient; it comes behind all that
+read the state's old value. Everything else keeps its order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import tvm
+from tvm import ir, relax
+
+from tvm_tiny.relay_passes._rewrite import GraphPass
+from tvm_tiny.relay_passes._straight_line import Values, bindings, build, moved, results
+
+MASK = "tiny.in_range"
+
+
+class OrderUpdates(GraphPass):
+    """Apply to a module that returns new values of its states."""
+
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
+        """Apply to `main`."""
+        function = module["main"]
+
+        def body(builder: relax.BlockBuilder) -> list[ir.Expr]:
+            values: Values = {}
+            for var, value in _ordered(function):
+                values[var] = builder.emit(moved(value, values), var.name)
+            return [values.get(result, result) for result in results(function)]
+
+        return build(function.params, body, dict(function.attrs))
+
+
+def _ordered(function: relax.Function) -> Iterator[tuple[ir.Var, ir.Expr]]:
+    states = {str(name) for name in function.attrs["tiny.states"]}
+    parameters = {p for p in function.params if p.name in states}
+    updated = results(function)[-len(states) :]
+    everything = list(bindings(function))
+    place = {var: number for number, (var, _) in enumerate(everything)}
+    keys = {var: (float(number), 0) for var, number in place.items()}
+    for var, value in everything:
+        name = value.op.name if isinstance(value, ir.Call) else ""
+        if name == MASK:
+            keys[var] = (place[value.args[0]] + 0.5, 0)
+        elif var in updated:
+            before = [place[a] for a in value.args if a in place]
+            readers = _readers(everything, parameters.intersection(value.args), var)
+            keys[var] = (max([*before, *(place[reader] for reader in readers)]) + 0.5, place[var])
+    yield from sorted(everything, key=lambda binding: keys[binding[0]])
+
+
+def _readers(
+    everything: list[tuple[ir.Var, ir.Expr]], states: set[ir.Var], update: ir.Var
+) -> Iterator[ir.Var]:
+    for var, value in everything:
+        if var is not update and isinstance(value, ir.Call) and states.intersection(value.args):
+            yield var

@@ -1,0 +1,279 @@
+"""SeparateTrainables: weights and biases that are to be trained become parameters of `main`.
+
+Layers that gradients pass give 16 bits before they are clamped to int8 (`tiny.wide_*`), so that a
+bit for each element can say what was clamped. The module then returns the loss, and the model's own
+outputs; behind its inputs it takes what the loss compares with, the learning rate, and the states.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tvm
+from tvm import ir, relax
+
+from tvm_tiny.errors import UnsupportedError
+from tvm_tiny.relay_passes._rewrite import GraphPass
+from tvm_tiny.relay_passes._straight_line import Values, bindings, build, moved, results
+from tvm_tiny.schedules.dialect import Array, TensorSpec, attributes_of, operator_of, spec_of
+from tvm_tiny.schedules.qconv2d import QConv2DAttributes
+from tvm_tiny.schedules.training import gradients
+
+LOSSES = ("softmax_cross_entropy", "mean_squared_error")
+WITH_WEIGHTS = ("tiny.qconv2d", "tiny.qdepthwise_conv2d", "tiny.qdense")
+WIDE = ("tiny.qadd",)
+BEHIND_LOGITS = ("tiny.qsoftmax", "tiny.dequantize", "relax.reshape")
+
+
+@dataclass(frozen=True)
+class LayerUpdate:
+    """What of a convolution or dense layer is trained.
+
+    `weight_channels` are input channels whose weights are; depthwise layers train all or none.
+    """
+
+    layer: str
+    weight_channels: tuple[int, ...] = ()
+    bias: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """A parameter of `main` that training changes: its name, its first values, its layer.
+
+    `channels` are the indices along the last axis that change.
+    """
+
+    name: str
+    initial: Array
+    layer: str
+    kind: str  # "weight" or "bias"
+    channels: tuple[int, ...] = ()
+
+    @property
+    def spec(self) -> TensorSpec:
+        """Shape and dtype at run time."""
+        return TensorSpec(self.initial.shape, self.initial.dtype.name)
+
+
+class SeparateTrainables(GraphPass):
+    """Apply to what `updates` name; `states` is filled as the pass runs."""
+
+    def __init__(self, updates: Sequence[LayerUpdate], loss: str = LOSSES[0]) -> None:
+        """Updates of layers by name; a loss of LOSSES."""
+        if loss not in LOSSES:
+            raise UnsupportedError(
+                "an unknown loss", where="loss", found=loss, limit=", ".join(LOSSES)
+            )
+        self.updates = {u.layer: u for u in updates if u.weight_channels or u.bias}
+        self.loss = loss
+        self.states: list[State] = []
+
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
+        """Apply to `main`."""
+        separator = _Separator(module["main"], self.updates, self.loss)
+        self.states = separator.states
+        return separator.module()
+
+
+@dataclass
+class _Separator:
+    function: relax.Function
+    updates: Mapping[str, LayerUpdate]
+    loss: str
+    states: list[State] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.calls = dict(bindings(self.function))
+        self.states = list(self._states())
+        self.variables = {
+            (state.layer, state.kind): relax.Var(state.name, _type(state.spec))
+            for state in self.states
+        }
+        self.logits, self.scale = self._logits()
+        self.chain = self._chain()
+
+    def module(self) -> tvm.IRModule:
+        """The new module."""
+        label = relax.Var("label", _type(self._label()))
+        rate = relax.Var("rate", relax.TensorType((1,), "float32"))
+        own = list(self.function.params)
+        parameters = [*own, label, rate, *self.variables.values()]
+        attrs = dict(self.function.attrs or {})
+        names = [*_strings(attrs, "tiny.input_names", own), "label", "rate"]
+        outputs = results(self.function)
+        attrs |= {
+            "tiny.input_names": names,
+            "tiny.output_names": ["loss", *_strings(attrs, "tiny.output_names", outputs)],
+            "tiny.states": [state.name for state in self.states],
+            **_padded(attrs, "input", len(own), 0, 2),
+            **_padded(attrs, "output", len(outputs), 1, 0),
+        }
+        return build(parameters, partial(self._body, label), attrs)
+
+    def _body(self, label: ir.Var, builder: relax.BlockBuilder) -> list[ir.Expr]:
+        values: Values = {}
+        for var, value in self.calls.items():
+            values[var] = self._emit(builder, var, value, values)
+        logits = values[self.logits]
+        fields = {"scale": self.scale[0], "zero_point": self.scale[1], "layer": "loss"}
+        loss = builder.emit(gradients.operator(self.loss, logits, label, **fields), "loss")
+        return [loss, *(values.get(result, result) for result in results(self.function))]
+
+    def _emit(
+        self, builder: relax.BlockBuilder, var: ir.Var, value: ir.Expr, values: Values
+    ) -> ir.Expr:
+        call = moved(value, values)
+        if var not in self.chain or operator_of(value) is None:
+            return call if isinstance(call, ir.Var) else builder.emit(call, var.name)
+        if value.op.name not in (*WITH_WEIGHTS, *WIDE):
+            return builder.emit(call, var.name)
+        attrs = attributes_of(value)
+        wide = builder.emit(self._wide(builder, value, call), f"{var.name}_wide")
+        if value.op.name == "tiny.qdense":
+            wide = builder.emit(relax.op.reshape(wide, spec_of(value).shape), f"{var.name}_row")
+        clamp = {"clamp_min": attrs.clamp_min, "clamp_max": attrs.clamp_max}
+        return builder.emit(
+            gradients.operator("truncate", wide, **clamp, layer=attrs.layer), var.name
+        )
+
+    def _wide(self, builder: relax.BlockBuilder, value: ir.Call, call: ir.Call) -> ir.Call:
+        """The call that gives 16 bits, with states for what is trained."""
+        attrs, name = attributes_of(value), value.op.name
+        own = vars(attrs)
+        if name in WIDE:
+            return gradients.operator(name.replace("tiny.q", "wide_"), *call.args, **own)
+        data, weight, bias, *scaling = call.args
+        weight = self.variables.get((attrs.layer, "weight"), weight)
+        bias = self.variables.get((attrs.layer, "bias"), bias)
+        if name != "tiny.qdense":
+            wide = name.replace("tiny.q", "wide_")
+            return gradients.operator(wide, data, weight, bias, *scaling, **own)
+        rows, depth = spec_of(value.args[0]).shape
+        pixels = builder.emit(relax.op.reshape(data, (1, rows, 1, depth)))
+        window = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
+        as_convolution = QConv2DAttributes(**own, **window)
+        if not isinstance(weight, ir.Var):
+            matrix = weight.value.numpy()
+            weight = relax.const(matrix.reshape(len(matrix), 1, 1, depth))
+        fields = vars(as_convolution)
+        return gradients.operator("wide_conv2d", pixels, weight, bias, *scaling, **fields)
+
+    def _states(self) -> list[State]:
+        found: list[State] = []
+        missing = dict(self.updates)
+        for value in self.calls.values():
+            known = operator_of(value)
+            update = missing.pop(attributes_of(value).layer, None) if known else None
+            if update is None:
+                continue
+            if value.op.name not in WITH_WEIGHTS:
+                raise UnsupportedError(
+                    "only convolutions and dense layers can be trained",
+                    where=update.layer,
+                    found=value.op.name,
+                )
+            found.extend(_states_of(value, update))
+        if missing:
+            raise UnsupportedError(
+                "no layer of this name", where="update", found=next(iter(missing))
+            )
+        if not found:
+            raise UnsupportedError("the update plan trains nothing", where="update")
+        return found
+
+    def _logits(self) -> tuple[ir.Var, tuple[float, int]]:
+        """What the loss is of: the last int8 tensor before probabilities, and its quantisation."""
+        attrs = self.function.attrs or {}
+        var: Any = results(self.function)[0]
+        scales, points = (attrs.get(f"tiny.output_{kind}") for kind in ("scales", "zero_points"))
+        found = (float(scales[0]), int(points[0])) if scales and scales[0] else None
+        while (value := self.calls.get(var)) is not None and value.op.name in BEHIND_LOGITS:
+            if operator_of(value) is not None:
+                own = attributes_of(value)
+                found = (own.scale, getattr(own, "zero_point", 0))
+            var = value.args[0]
+        if found is None:
+            raise UnsupportedError("the scale of the output is not known", where="loss")
+        return var, found
+
+    def _label(self) -> TensorSpec:
+        if self.loss == "mean_squared_error":
+            return TensorSpec(spec_of(self.logits).shape, "float32")
+        return TensorSpec((1,), "int32")
+
+    def _chain(self) -> set[ir.Var]:
+        """Results between the first trained layer and the loss."""
+        needed, queue = set(), [self.logits]
+        while queue:
+            var = queue.pop()
+            if var in self.calls and var not in needed:
+                needed.add(var)
+                queue.extend(a for a in self.calls[var].args if isinstance(a, ir.Var))
+        chain: set[ir.Var] = set()
+        for var, value in self.calls.items():
+            is_trained = operator_of(value) and attributes_of(value).layer in self.updates
+            if is_trained or any(argument in chain for argument in value.args):
+                chain.add(var)
+        chain &= needed
+        for value in (self.calls[var] for var in chain):
+            known = operator_of(value)
+            name = value.op.name
+            if known and name not in (*WITH_WEIGHTS, *WIDE) and name not in gradients.RULES:
+                raise UnsupportedError(
+                    "no gradient for this operator", where=attributes_of(value).layer, found=name
+                )
+        return chain
+
+
+def _states_of(call: ir.Call, update: LayerUpdate) -> list[State]:
+    weight, bias = (argument.value.numpy() for argument in call.args[1:3])
+    stem = re.sub(r"\W+", "_", update.layer).strip("_")
+    found = []
+    if update.weight_channels:
+        if call.op.name == "tiny.qdense":
+            weight = weight.reshape(len(weight), 1, 1, -1)
+        is_depthwise = call.op.name == "tiny.qdepthwise_conv2d"
+        every = tuple(range(weight.shape[-1]))
+        channels = every if is_depthwise else update.weight_channels
+        if not set(channels) <= set(every):
+            raise UnsupportedError(
+                "input channels that the layer does not have",
+                where=update.layer,
+                limit=len(every),
+                found=max(channels),
+            )
+        found.append(State(f"{stem}_weight", weight, update.layer, "weight", channels))
+    if update.bias:
+        found.append(State(f"{stem}_bias", bias, update.layer, "bias"))
+    return found
+
+
+def _type(spec: TensorSpec) -> relax.TensorType:
+    return relax.TensorType(spec.shape, spec.dtype)
+
+
+def _strings(attrs: Mapping[str, Any], key: str, variables: Sequence[ir.Expr]) -> list[str]:
+    return [str(name) for name in attrs.get(key, [var.name for var in variables])]
+
+
+def _padded(
+    attrs: Mapping[str, Any], kind: str, count: int, before: int, behind: int
+) -> dict[str, list[Any]]:
+    """Scales and zero points of ports, with none for those that training adds."""
+    padded = {}
+    for key in (f"tiny.{kind}_scales", f"tiny.{kind}_zero_points"):
+        own = list(attrs.get(key, [0.0 if "scales" in key else 0] * count))
+        fill = 0.0 if "scales" in key else 0
+        padded[key] = [fill] * before + own + [fill] * behind
+    return padded
+
+
+def trained_bytes(states: Sequence[State]) -> int:
+    """Memory of all states."""
+    return sum(int(np.prod(state.spec.shape)) * state.initial.itemsize for state in states)
