@@ -19,6 +19,7 @@ from tvm_tiny.schedules import (
     qsoftmax,
     quantize,
     resize,
+    training,
     transpose,
 )
 
@@ -38,5 +39,6 @@ __all__ = [
     "qsoftmax",
     "quantize",
     "resize",
+    "training",
     "transpose",
 ]

@@ -82,6 +82,11 @@ def infer(attrs: QAddAttributes, a: Argument, b: Argument) -> TensorSpec:
 
 def meaning(attrs: QAddAttributes, a: Array, b: Array) -> Array:
     """Sum of both operands at a common scale, rescaled."""
+    return numerics.clamp_int8(unclamped(attrs, a, b), attrs.clamp_min, attrs.clamp_max)
+
+
+def unclamped(attrs: QAddAttributes, a: Array, b: Array) -> Array:
+    """The sum before it is brought into int8."""
 
     def rescale(values: Array, zero_point: int, multiplier: int, shift: int) -> Array:
         raised = (values.astype(np.int64) - zero_point) << LEFT_SHIFT
@@ -90,8 +95,7 @@ def meaning(attrs: QAddAttributes, a: Array, b: Array) -> Array:
     total = rescale(a, attrs.a_zero_point, attrs.a_multiplier, attrs.a_shift)
     total = total + attrs.sign * rescale(b, attrs.b_zero_point, attrs.b_multiplier, attrs.b_shift)
     scaled = numerics.requantize(total, attrs.output_multiplier, attrs.output_shift)
-    shifted = scaled + attrs.output_zero_point
-    return numerics.clamp_int8(shifted, attrs.clamp_min, attrs.clamp_max)
+    return scaled + attrs.output_zero_point
 
 
 def kernel(attrs: QAddAttributes, a: Argument, b: Argument) -> Kernel:

@@ -67,6 +67,12 @@ def meaning(
     shift: Array,
 ) -> Array:
     """sum((x - input_zero_point) * w) + bias per output channel, requantised."""
+    acc = requantization.total(sums(attrs, data, weight), bias, attrs)
+    return requantization.apply(acc, multiplier, shift, attrs)
+
+
+def sums(attrs: QConv2DAttributes, data: Array, weight: Array) -> Array:
+    """sum((x - input_zero_point) * w) of every output."""
     output_channels, height, width, depth = weight.shape
     windows = patches(data, (height, width), attrs, attrs.input_zero_point).astype(np.int64)
     windows = windows - attrs.input_zero_point
@@ -74,9 +80,7 @@ def meaning(
     kernels = weight.astype(np.int64).reshape(attrs.groups, -1, height, width, depth)
     # float64 holds every product sum exactly (bounded by check_accumulator) and is fast.
     acc = np.einsum("nyxhwgc,gohwc->nyxgo", split.astype(np.float64), kernels.astype(np.float64))
-    sums = acc.reshape(*acc.shape[:3], output_channels).astype(np.int64)
-    acc = requantization.total(sums, bias, attrs)
-    return requantization.apply(acc, multiplier, shift, attrs)
+    return acc.reshape(*acc.shape[:3], output_channels).astype(np.int64)
 
 
 def macs(attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> int:

@@ -62,12 +62,16 @@ def meaning(
     shift: Array,
 ) -> Array:
     """sum((x - input_zero_point) * w) + bias per channel, requantised."""
+    acc = requantization.total(sums(attrs, data, weight), bias, attrs)
+    return requantization.apply(acc, multiplier, shift, attrs)
+
+
+def sums(attrs: QDepthwiseConv2DAttributes, data: Array, weight: Array) -> Array:
+    """sum((x - input_zero_point) * w) of every output."""
     height, width, channels = weight.shape
     windows = patches(data, (height, width), attrs, attrs.input_zero_point).astype(np.int64)
     windows = np.repeat(windows - attrs.input_zero_point, channels // data.shape[3], axis=-1)
-    sums = (windows * weight.astype(np.int64)).sum(axis=(3, 4))
-    acc = requantization.total(sums, bias, attrs)
-    return requantization.apply(acc, multiplier, shift, attrs)
+    return (windows * weight.astype(np.int64)).sum(axis=(3, 4))
 
 
 def macs(attrs: QDepthwiseConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> int:

@@ -53,10 +53,13 @@ def infer(attrs: QMulAttributes, a: Argument, b: Argument) -> TensorSpec:
 
 def meaning(attrs: QMulAttributes, a: Array, b: Array) -> Array:
     """Product of the two, less their zero points, rescaled."""
+    return numerics.clamp_int8(unclamped(attrs, a, b), attrs.clamp_min, attrs.clamp_max)
+
+
+def unclamped(attrs: QMulAttributes, a: Array, b: Array) -> Array:
+    """The product before it is brought into int8."""
     product = (a.astype(np.int64) - attrs.a_zero_point) * (b.astype(np.int64) - attrs.b_zero_point)
-    scaled = numerics.requantize(product, attrs.multiplier, attrs.shift)
-    shifted = scaled + attrs.output_zero_point
-    return numerics.clamp_int8(shifted, attrs.clamp_min, attrs.clamp_max)
+    return numerics.requantize(product, attrs.multiplier, attrs.shift) + attrs.output_zero_point
 
 
 def kernel(attrs: QMulAttributes, a: Argument, b: Argument) -> Kernel:
