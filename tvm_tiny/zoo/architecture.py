@@ -72,6 +72,10 @@ class Architecture:
         """The same for images of another size."""
         return replace(self, resolution=resolution)
 
+    def for_training(self, classes: int = 10, resolution: int = 128) -> Architecture:
+        """The same without its last 1x1 convolution, as nets are published for training."""
+        return replace(self, classes=classes, resolution=resolution, head=0)
+
     def steps(self) -> tuple[Step, ...]:
         """All operators in order."""
         return tuple(_Steps(self).steps)

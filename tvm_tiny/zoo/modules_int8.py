@@ -48,7 +48,8 @@ def int8_module(net: Architecture, seed: int = 0) -> tvm.IRModule:
         "tiny.input_names": ["image"],
         "tiny.output_names": ["logits"],
     }
-    maker = _Maker(relax.BlockBuilder(), np.random.default_rng(seed))
+    last_step = net.steps()[-1].name
+    maker = _Maker(relax.BlockBuilder(), np.random.default_rng(seed), last_step)
     with maker.builder.function("main", [image], attrs=attributes):
         with maker.builder.dataflow():
             values = {IMAGE: _Real(image, IMAGE_SCALE, IMAGE_ZERO_POINT, UNIFORM)}
@@ -56,16 +57,17 @@ def int8_module(net: Architecture, seed: int = 0) -> tvm.IRModule:
             for last, (step, _, depth) in enumerate(walk(net)):
                 inputs = [values[source] for source in step.inputs]
                 values[last] = maker.emit(step, inputs, depth)
-            result = maker.builder.emit_output(values[last].integers)
-        maker.builder.emit_func_output(result)
+        maker.builder.emit_func_output(values[last].integers)
     return maker.builder.finalize()
 
 
 class _Maker:
-    """Emits steps between dequantisation and quantisation."""
+    """Emits steps between dequantisation and quantisation; the step `last` gives the output."""
 
-    def __init__(self, builder: relax.BlockBuilder, generator: np.random.Generator) -> None:
-        self.builder, self.generator = builder, generator
+    def __init__(
+        self, builder: relax.BlockBuilder, generator: np.random.Generator, last: str
+    ) -> None:
+        self.builder, self.generator, self.last = builder, generator, last
 
     def emit(self, step: Step, inputs: list[_Real], depth: int) -> _Real:
         """Emit one step."""
@@ -116,7 +118,8 @@ class _Maker:
         self, value: Any, name: str, scale: float, zero_point: int, size: float
     ) -> _Real:
         call = relax.op.quantize(value, *_parameters(scale, zero_point), axis=0, out_dtype="int8")
-        return _Real(self.builder.emit(call, name), scale, zero_point, size)
+        emit = self.builder.emit_output if name == self.last else self.builder.emit
+        return _Real(emit(call, name), scale, zero_point, size)
 
 
 def _parameters(scale: float, zero_point: int) -> tuple[Any, Any]:
