@@ -37,7 +37,7 @@ class ProfileRanges:
 def profile_ranges(elf: Path, model_name: str) -> ProfileRanges:
     """The owners of a firmware image: harness, `<model>_run`, and every `<model>_layer_NN_...`.
 
-    The loops of stages, `<model>_stage_N`, are part of the run function.
+    The loops of stages, `<model>_stage_N`, and a step of training are part of the run function.
     """
     functions = read_functions(elf)
     run = f"{model_name}_run"
@@ -75,9 +75,10 @@ def _ranges(
     owners: tuple[str, ...], functions: Collection[Function], support: Function
 ) -> ProfileRanges:
     numbers = {name: number for number, name in enumerate(owners)}
-    stage = f"{owners[RUN].removesuffix('_run')}_stage_" if len(owners) > RUN else None
+    model = owners[RUN].removesuffix("_run") if len(owners) > RUN else None
+    of_run = (f"{model}_stage_", f"{model}_train_step")
     for function in functions:
-        if stage and _base_name(function).startswith(stage):
+        if model and _base_name(function).startswith(of_run):
             numbers[_base_name(function)] = RUN
     call_backs = [f for f in functions if _base_name(f) == CALL_BACK_NAME]
     return ProfileRanges(

@@ -55,6 +55,8 @@ def harness_model_header(model: str, model_header: str) -> str:
         row_bytes=row_bytes,
         has_fast_arena=_number(model_header, f"{prefix}_FAST_ARENA_BYTES") > 0,
         outputs=_count(model_header, f"{prefix}_OUTPUT_COUNT"),
+        trains=_number(model_header, f"{prefix}_STATE_BYTES") > 0,
+        has_class=_number(model_header, f"{prefix}_TARGET_COUNT") == 1,
     )
 
 

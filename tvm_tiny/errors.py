@@ -89,3 +89,7 @@ class HangError(TinyError):
 
 class ArtefactError(TinyError):
     """A saved firmware folder or tar is broken, or of an unknown version."""
+
+
+class TrainingError(TinyError):
+    """A step of training that could not be made; weights are as they were."""

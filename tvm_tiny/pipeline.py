@@ -8,25 +8,36 @@ Every step is a pure function of the one before; `build` in build_firmware.py ru
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import tvm
 
 from tvm_tiny.codegen.generate import GeneratedCode, generate
+from tvm_tiny.relay_passes.append_updates import AppendUpdates
 from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.crop_zero_taps import CropZeroTaps
+from tvm_tiny.relay_passes.derive_gradients import DeriveGradients
 from tvm_tiny.relay_passes.drop_dead_channels import DropDeadChannels
-from tvm_tiny.relay_passes.fit_memory import BY_NEED, NO_LIMITS, Staging
+from tvm_tiny.relay_passes.fit_memory import BY_NEED, NO_LIMITS, Staging, fit_memory
 from tvm_tiny.relay_passes.fit_regions import fit_regions
 from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
+from tvm_tiny.relay_passes.fuse_gradients import FuseGradients
 from tvm_tiny.relay_passes.memory_steps import MemoryStep, memory_steps
 from tvm_tiny.relay_passes.merge_equal_channels import MergeEqualChannels
 from tvm_tiny.relay_passes.order_operators import order_operators
+from tvm_tiny.relay_passes.order_updates import OrderUpdates
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan
+from tvm_tiny.relay_passes.plan_states import StatePlan, plan_states
 from tvm_tiny.relay_passes.program import Program, program_of
 from tvm_tiny.relay_passes.quantized_to_tiny import QuantizedToTiny
+from tvm_tiny.relay_passes.separate_trainables import (
+    LOSSES,
+    LayerUpdate,
+    SeparateTrainables,
+    State,
+)
 from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
 
 # In order; each pass stands here once, and none calls another.
@@ -42,6 +53,10 @@ GRAPH_PASSES = (
 )
 
 
+# Weights that are trained can become anything: nothing follows from their values.
+PASSES_BEFORE_TRAINING = (QuantizedToTiny(), SinkTransposes(), FoldPads(), FoldLookups())
+
+
 @dataclass(frozen=True)
 class Compiled:
     """Everything between a model and its firmware, for reports and tests."""
@@ -51,6 +66,16 @@ class Compiled:
     plan: ArenaPlan
     code: GeneratedCode
     memory_steps: tuple[MemoryStep, ...] = ()
+    states: StatePlan | None = None
+
+
+@dataclass(frozen=True)
+class Training:
+    """What of a model is trained, and how."""
+
+    updates: tuple[LayerUpdate, ...]
+    loss: str = LOSSES[0]
+    is_scaled: bool = True  # quantisation-aware scaling of gradients
 
 
 def rewrite(module: tvm.IRModule) -> tvm.IRModule:
@@ -58,6 +83,50 @@ def rewrite(module: tvm.IRModule) -> tvm.IRModule:
     for graph_pass in GRAPH_PASSES:
         module = graph_pass(module)
     return module
+
+
+def rewrite_for_training(module: tvm.IRModule) -> tvm.IRModule:
+    """Run the graph passes that do not look at weights; layers keep their names."""
+    for graph_pass in PASSES_BEFORE_TRAINING:
+        module = graph_pass(module)
+    return module
+
+
+def derive_training(
+    module: tvm.IRModule, training: Training
+) -> tuple[tvm.IRModule, tuple[State, ...]]:
+    """A rewritten module's step of training: inference, loss, gradients and updates."""
+    separate = SeparateTrainables(training.updates, training.loss)
+    separated = separate(module)
+    passes = (
+        DeriveGradients(),  # backwards from the loss, only what leads to a state
+        AppendUpdates(separate.states, training.is_scaled),  # gradients become new values
+        FuseGradients(),  # masks, scales, gradients and updates in one loop each
+        OrderUpdates(),  # masks and updates at once, so that their inputs die
+    )
+    for graph_pass in passes:
+        separated = graph_pass(separated)
+    return separated, tuple(separate.states)
+
+
+def compile_training(
+    module: tvm.IRModule,
+    name: str,
+    training: Training,
+    features: Collection[str] = (),
+    limits: Limits = NO_LIMITS,
+    staging: Staging = BY_NEED,
+) -> Compiled:
+    """Compile a rewritten module and its training; the arena has what the states leave of it."""
+    derived, states = derive_training(module, training)
+    listed = program_of(derived, features)
+    placed = plan_states(listed, states)
+    if limits.arena_bytes is not None:
+        limits = replace(limits, arena_bytes=max(limits.arena_bytes - placed.state_bytes, 0))
+    program, plan = fit_memory(listed, limits, features, staging)
+    placed = plan_states(program, states)  # stages are steps of several layers
+    code, saved = generate(program, plan, name, placed), memory_steps(listed, listed, program)
+    return Compiled(derived, program, plan, code, saved, placed)
 
 
 def compile_module(

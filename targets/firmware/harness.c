@@ -26,6 +26,9 @@ static uint8_t arena[HARNESS_ARENA_BYTES] __attribute__((aligned(HARNESS_ARENA_A
 static uint8_t fast_arena[HARNESS_FAST_ARENA_BYTES]
     __attribute__((aligned(HARNESS_ARENA_ALIGN), section(".bss.fast_arena")));
 #endif
+#if HARNESS_STATE_BYTES > 0
+static uint8_t state[HARNESS_STATE_BYTES] __attribute__((aligned(HARNESS_ARENA_ALIGN)));
+#endif
 static subject_context context;
 
 #if HARNESS_BY_ROWS
@@ -131,6 +134,8 @@ int main(void)
 #if HARNESS_FAST_ARENA_BYTES > 0
     stats.return_code =
         subject_init(&context, arena, sizeof arena, fast_arena, sizeof fast_arena);
+#elif HARNESS_STATE_BYTES > 0
+    stats.return_code = subject_init(&context, arena, sizeof arena, state, sizeof state);
 #else
     stats.return_code = subject_init(&context, arena, sizeof arena);
 #endif

@@ -405,9 +405,10 @@ class _Generator:
             "target": self.labels[target],
             "target_elements": spec.elements,
             "target_bytes": spec.nbytes,
-            "parameter": f"{c_type(spec.dtype)} target"
+            "target_type": c_type(spec.dtype),
+            "parameter": f"{self.name}_target target"
             if spec.elements == 1
-            else f"const {c_type(spec.dtype)} *target",
+            else f"const {self.name}_target *target",
             "rate": self.labels[rate],
         }
 

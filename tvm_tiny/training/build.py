@@ -1,0 +1,83 @@
+"""`build_training`: a model, a target and an update plan to firmware that trains itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tvm_tiny import _register, importers
+from tvm_tiny.build_firmware import counting_stacks, default_name
+from tvm_tiny.codegen.identifiers import identifier
+from tvm_tiny.errors import TargetError
+from tvm_tiny.firmware import Firmware
+from tvm_tiny.metadata import describe
+from tvm_tiny.pipeline import Compiled, Training, compile_training, rewrite_for_training
+from tvm_tiny.relay_passes.choose_kernels import Limits
+from tvm_tiny.relay_passes.separate_trainables import LayerUpdate
+from tvm_tiny.targets.linker import largest_arena
+from tvm_tiny.targets.target import Target, resolve
+from tvm_tiny.training.firmware import TrainingFirmware
+from tvm_tiny.training.update_plan import SparseUpdate
+
+OPTIMIZERS = {"sgd_qas": True, "sgd": False}  # whether gradients are scaled
+
+
+def build_training(
+    model: Any,
+    target: str | Target,
+    *,
+    update: SparseUpdate | str = "full",
+    loss: str = "softmax_cross_entropy",
+    optimizer: str = "sgd_qas",
+    name: str | None = None,
+    sram: int | None = None,
+    flash: int | None = None,
+    optimize: str = "speed",
+) -> TrainingFirmware:
+    """Derive a model's training step, compile it for `target` and link it.
+
+    `model` is anything `load` takes, quantised to int8. `update` says what is trained: a
+    SparseUpdate, or a word that it parses. `loss` is "softmax_cross_entropy" (of the values before
+    a softmax at the model's end, against a class) or "mean_squared_error". `optimizer` is
+    "sgd_qas", gradient descent with quantisation-aware scaling, or "sgd" without. The learning
+    rate is an argument of each step.
+
+    Raises ModelError, UnsupportedError, PlanError, TargetError, DoesNotFitError, MissingToolError.
+    """
+    _register.register()
+    chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
+    symbol = identifier(name or default_name(model))
+    with counting_stacks(chosen):
+        compiled = compile_for(model, chosen, update, loss, optimizer, symbol, optimize)
+    firmware = Firmware.link(compiled.code.files, describe(compiled, chosen), chosen)
+    assert compiled.states is not None
+    return TrainingFirmware(firmware, compiled.states)
+
+
+def compile_for(
+    model: Any,
+    target: Target,
+    update: SparseUpdate | str,
+    loss: str = "softmax_cross_entropy",
+    optimizer: str = "sgd_qas",
+    symbol: str = "model",
+    optimize: str = "speed",
+) -> Compiled:
+    """The C sources of a training step, and what memory it needs; nothing is linked."""
+    if optimizer not in OPTIMIZERS:
+        raise TargetError(
+            f"unknown optimizer {optimizer!r}; known are {', '.join(OPTIMIZERS)}", where="optimizer"
+        )
+    if "fpu" not in target.core.features:
+        raise TargetError(
+            "training needs a core with a floating point unit",
+            where=target.name,
+            hint="cortex-m4, cortex-m7, cortex-m33 and cortex-m55 have one",
+        )
+    plan = SparseUpdate.parse(update) if isinstance(update, str) else update
+    module = rewrite_for_training(importers.load(model))
+    updates = tuple(
+        LayerUpdate(u.layer, tuple(u.weight_channels), u.bias) for u in plan.resolve(module)
+    )
+    training = Training(updates, loss, OPTIMIZERS[optimizer])
+    limits = Limits(optimize, target.flash_bytes, largest_arena(target))
+    return compile_training(module, symbol, training, target.core.features, limits)
