@@ -135,12 +135,12 @@ class _Separator:
             return builder.emit(call, var.name)
         attrs = attributes_of(value)
         wide = builder.emit(self._wide(builder, value, call), f"{var.name}_wide")
-        if value.op.name == "tiny.qdense":
-            wide = builder.emit(relax.op.reshape(wide, spec_of(value).shape), f"{var.name}_row")
         clamp = {"clamp_min": attrs.clamp_min, "clamp_max": attrs.clamp_max}
-        return builder.emit(
-            gradients.operator("truncate", wide, **clamp, layer=attrs.layer), var.name
-        )
+        truncated = gradients.operator("truncate", wide, **clamp, layer=attrs.layer)
+        if value.op.name != "tiny.qdense":
+            return builder.emit(truncated, var.name)
+        pixels = builder.emit(truncated, f"{var.name}_pixels")
+        return builder.emit(relax.op.reshape(pixels, spec_of(value).shape), var.name)
 
     def _wide(self, builder: relax.BlockBuilder, value: ir.Call, call: ir.Call) -> ir.Call:
         """The call that gives 16 bits, with states for what is trained."""
@@ -155,7 +155,7 @@ class _Separator:
             wide = name.replace("tiny.q", "wide_")
             return gradients.operator(wide, data, weight, bias, *scaling, **own)
         rows, depth = spec_of(value.args[0]).shape
-        pixels = builder.emit(relax.op.reshape(data, (1, rows, 1, depth)))
+        pixels = builder.emit(relax.op.reshape(data, (1, rows, 1, depth)), "pixels")
         window = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
         as_convolution = QConv2DAttributes(**own, **window)
         if not isinstance(weight, ir.Var):

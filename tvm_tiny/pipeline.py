@@ -85,6 +85,17 @@ def rewrite(module: tvm.IRModule) -> tvm.IRModule:
     return module
 
 
+@dataclass(frozen=True)
+class PlannedTraining:
+    """A step of training and its memory: the program as derived, and as it will run."""
+
+    module: tvm.IRModule
+    listed: Program
+    program: Program
+    plan: ArenaPlan
+    states: StatePlan
+
+
 def rewrite_for_training(module: tvm.IRModule) -> tvm.IRModule:
     """Run the graph passes that do not look at weights; layers keep their names."""
     for graph_pass in PASSES_BEFORE_TRAINING:
@@ -109,6 +120,26 @@ def derive_training(
     return separated, tuple(separate.states)
 
 
+def plan_training(
+    module: tvm.IRModule,
+    training: Training,
+    features: Collection[str] = (),
+    limits: Limits = NO_LIMITS,
+    staging: Staging = BY_NEED,
+) -> PlannedTraining:
+    """A rewritten module's training, planned: all that its memory depends on, without code.
+
+    The arena has what the states leave of its limit.
+    """
+    derived, states = derive_training(module, training)
+    listed = program_of(derived, features)
+    if limits.arena_bytes is not None:
+        left = limits.arena_bytes - plan_states(listed, states).state_bytes
+        limits = replace(limits, arena_bytes=max(left, 0))
+    program, plan = fit_memory(listed, limits, features, staging)
+    return PlannedTraining(derived, listed, program, plan, plan_states(program, states))
+
+
 def compile_training(
     module: tvm.IRModule,
     name: str,
@@ -117,16 +148,12 @@ def compile_training(
     limits: Limits = NO_LIMITS,
     staging: Staging = BY_NEED,
 ) -> Compiled:
-    """Compile a rewritten module and its training; the arena has what the states leave of it."""
-    derived, states = derive_training(module, training)
-    listed = program_of(derived, features)
-    placed = plan_states(listed, states)
-    if limits.arena_bytes is not None:
-        limits = replace(limits, arena_bytes=max(limits.arena_bytes - placed.state_bytes, 0))
-    program, plan = fit_memory(listed, limits, features, staging)
-    placed = plan_states(program, states)  # stages are steps of several layers
-    code, saved = generate(program, plan, name, placed), memory_steps(listed, listed, program)
-    return Compiled(derived, program, plan, code, saved, placed)
+    """Compile a rewritten module and its training to C sources whose symbols start with `name`."""
+    planned = plan_training(module, training, features, limits, staging)
+    program, plan, states = planned.program, planned.plan, planned.states
+    code = generate(program, plan, name, states)
+    saved = memory_steps(planned.listed, planned.listed, program)
+    return Compiled(planned.module, program, plan, code, saved, states)
 
 
 def compile_module(

@@ -61,7 +61,8 @@ def _wide_conv2d(
 ) -> list[ir.Expr]:
     attrs, (data, weight) = attributes_of(call), call.args[:2]
     window = _window(attrs) | {"groups": attrs.groups, "layer": attrs.layer}
-    scaled = builder.emit(operator("scale_gradient", gradient, _constant(effective_scale(call))))
+    scale = _constant(effective_scale(call))
+    scaled = builder.emit(operator("scale_gradient", gradient, scale, layer=attrs.layer))
     kernel = {
         "kernel_size": spec_of(weight).shape[1:3],
         "input_zero_point": attrs.input_zero_point,
@@ -82,7 +83,8 @@ def _wide_depthwise_conv2d(
 ) -> list[ir.Expr]:
     attrs, (data, weight) = attributes_of(call), call.args[:2]
     window = _window(attrs) | {"layer": attrs.layer}
-    scaled = builder.emit(operator("scale_gradient", gradient, _constant(effective_scale(call))))
+    scale = _constant(effective_scale(call))
+    scaled = builder.emit(operator("scale_gradient", gradient, scale, layer=attrs.layer))
     kernel = {
         "kernel_size": spec_of(weight).shape[:2],
         "input_zero_point": attrs.input_zero_point,
@@ -217,7 +219,14 @@ def _lookup(
     return _rest(call, [operator("lookup_gradient", gradient, call.args[0], slopes, layer=layer)])
 
 
+def _end(
+    _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
+) -> list[ir.Expr]:
+    return _rest(call, [])
+
+
 RULES: dict[str, Rule] = {
+    "relax.grad.no_grad": _end,
     "tiny.wide_conv2d": _wide_conv2d,
     "tiny.wide_depthwise_conv2d": _wide_depthwise_conv2d,
     "tiny.wide_add": _wide_add,
