@@ -51,7 +51,7 @@ class QConv2DAttributes(WindowAttributes, RequantizeAttributes, Attributes):
     groups: int = 1
 
 
-def infer(attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> TensorSpec:
+def infer(attrs: QConv2DAttributes, data: TensorSpec, weight: Argument, *rest: Array) -> TensorSpec:
     """(batch, out height, out width, output channels) int8."""
     channels, *kernel_size, _ = weight.shape
     size = attrs.output_size((data.shape[1], data.shape[2]), (kernel_size[0], kernel_size[1]))

@@ -21,6 +21,7 @@ from tvm_tiny.schedules import (
     requantization,
 )
 from tvm_tiny.schedules.dialect import (
+    Argument,
     Array,
     Attributes,
     Kernel,
@@ -45,7 +46,7 @@ class QDepthwiseConv2DAttributes(WindowAttributes, RequantizeAttributes, Attribu
 
 
 def infer(
-    attrs: QDepthwiseConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array
+    attrs: QDepthwiseConv2DAttributes, data: TensorSpec, weight: Argument, *rest: Argument
 ) -> TensorSpec:
     """(batch, out height, out width, channels x multiplier) int8."""
     height, width, channels = weight.shape

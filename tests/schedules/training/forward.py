@@ -41,7 +41,8 @@ CONVOLUTIONS: dict[str, tuple[Any, ...]] = {
     "groups of one": ((5, 4, 4), (3, 3), 8, 2, 1, 1, 4),
     "larger than the image": ((2, 3, 4), (5, 5), 4, 1, 2, 1, 1),
 }
-# (height, width, channels), window, stride, padding (top, left, bottom, right), dilation, multiplier
+# (height, width, channels), window, stride, padding (top, left, bottom, right), dilation, outputs
+# of each channel
 DEPTHWISE: dict[str, tuple[Any, ...]] = {
     f"{k}x{k} stride {stride}, {size[0]}x{size[1]}x{size[2]}": (
         size,
