@@ -1,0 +1,86 @@
+"""Gradients of inputs: torch's autograd = differences of the convolution = meaning = C."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.support import kernels
+from tests.support.gradients import ALL, Convolution, close, difference, torch_gradients
+from tvm_tiny.errors import UnsupportedError
+from tvm_tiny.schedules.dialect import Argument, TensorSpec
+
+SEEDS = (0, 1)
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> kernels.Library:
+    jobs = {}
+    for name, convolution in ALL.items():
+        for is_state in (True, False):
+            weight: Argument = convolution.weight
+            if not is_state:
+                weight = convolution.sample(0)["weight"]
+            operator, attrs = convolution.operators[0], convolution.input_attributes
+            arguments = convolution.gradient, weight
+            kernel = operator.kernel(attrs, *arguments)
+            output = operator.infer(attrs, *arguments)
+            jobs[f"{name}/{is_state}"] = kernels.Job(kernel, output)
+    return kernels.build(jobs, tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_meaning_is_torch(name: str) -> None:
+    convolution = ALL[name]
+    sample = convolution.sample(0)
+    close(_meaning(convolution, sample), torch_gradients(convolution, sample)[0])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_meaning_is_the_difference_of_losses(name: str) -> None:
+    convolution = ALL[name]
+    sample = convolution.sample(1)
+    meaning = _meaning(convolution, sample)
+    places = np.random.default_rng(2).integers(0, meaning.size, 12)
+    expected = [difference(convolution, sample, "data", place) for place in places]
+    np.testing.assert_allclose(meaning.flat[places], expected, rtol=1e-5, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_kernel_is_meaning(library: kernels.Library, name: str) -> None:
+    convolution = ALL[name]
+    samples = [convolution.sample(seed) for seed in SEEDS]
+    inputs = [[sample["gradient"], sample["weight"]] for sample in samples]
+    results = library.run(f"{name}/True", inputs)
+    for result, sample in zip(results, samples, strict=True):
+        close(result, _meaning(convolution, sample))
+    (frozen,) = library.run(f"{name}/False", [inputs[0][:1]])
+    np.testing.assert_array_equal(frozen, results[0])
+
+
+def test_a_gradient_that_is_no_number_reaches_the_inputs_it_belongs_to(
+    library: kernels.Library,
+) -> None:
+    convolution = ALL["3x3"]
+    sample = convolution.sample(0)
+    sample["weight"][sample["weight"] == 0] = 1
+    sample["gradient"][0, 0, 0, 0] = np.nan
+    (result,) = library.run("3x3/True", [[sample["gradient"], sample["weight"]]])
+    expected = np.zeros(result.shape, bool)
+    expected[0, :2, :2] = True
+    np.testing.assert_array_equal(np.isnan(result), expected)
+
+
+def test_batches_are_refused() -> None:
+    convolution = ALL["pointwise"]
+    two = TensorSpec((2, *convolution.gradient.shape[1:]), "float32")
+    with pytest.raises(UnsupportedError, match="more than one image"):
+        convolution.operators[0].infer(convolution.input_attributes, two, convolution.weight)
+
+
+def _meaning(convolution: Convolution, sample: dict[str, np.ndarray]) -> np.ndarray:
+    operator, attrs = convolution.operators[0], convolution.input_attributes
+    result = operator.meaning(attrs, sample["gradient"], sample["weight"])
+    spec = operator.infer(attrs, convolution.gradient, convolution.weight)
+    assert (result.shape, str(result.dtype)) == (spec.shape, spec.dtype)
+    return result

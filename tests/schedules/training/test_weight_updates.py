@@ -1,0 +1,116 @@
+"""Steps of descent: the kernel's gradient, then `descend`; in place, or into other memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.support import kernels
+from tests.support.gradients import ALL, Convolution
+from tvm_tiny.schedules.dialect import Argument, Kernel, TensorSpec
+from tvm_tiny.schedules.training.gradient_windows import LARGEST_WEIGHT, descend
+
+Array = np.ndarray[Any, Any]
+Sample = dict[str, Array]
+
+RATE = TensorSpec((1,), "float32")
+NAMES = ("weight", "data", "gradient", "rate", "scale")
+SEEDS = (0, 1)
+
+
+def _kernel(convolution: Convolution, scale: Argument) -> Kernel:
+    arguments = convolution.weight, convolution.data, convolution.gradient, RATE, scale
+    kernel: Kernel = convolution.operators[2].kernel(convolution.weight_attributes, *arguments)
+    return kernel
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> kernels.Library:
+    jobs = {}
+    for name, convolution in ALL.items():
+        attrs, weight = convolution.weight_attributes, convolution.weight
+        fixed = convolution.sample(0)["scale"]
+        jobs[f"{name}/update"] = kernels.Job(_kernel(convolution, convolution.scale), weight)
+        jobs[f"{name}/constant"] = kernels.Job(_kernel(convolution, fixed), weight)
+        operator = convolution.operators[1]
+        inputs = convolution.data, convolution.gradient
+        gradient = kernels.Job(operator.kernel(attrs, *inputs), operator.infer(attrs, *inputs))
+        jobs[f"{name}/gradient"] = gradient
+    return kernels.build(jobs, tmp_path_factory.mktemp("kernels"))
+
+
+def _expected(convolution: Convolution, sample: Sample, slope: Array) -> Array:
+    """Return what the unfused operators make of the kernel's own gradient."""
+    weight, scale = sample["weight"].copy(), sample["scale"]
+    if convolution.multiplier:
+        return descend(weight, slope, sample["rate"], scale, LARGEST_WEIGHT)
+    chosen = list(convolution.channels) or list(range(weight.shape[3]))
+    by_output = scale.reshape(-1, 1, 1, 1)
+    moved = descend(weight[..., chosen], slope, sample["rate"], by_output, LARGEST_WEIGHT)
+    weight[..., chosen] = moved
+    return weight
+
+
+def _check(library: kernels.Library, name: str, sample: Sample) -> Array:
+    convolution = ALL[name]
+    inputs = [sample[key] for key in NAMES]
+    (slope,) = library.run(f"{name}/gradient", [inputs[1:3]])
+    expected = _expected(convolution, sample, slope)
+    over = kernels.Over(0, 0)
+    update = f"{name}/update"
+    for result in library.run_all([(update, inputs, None), (update, inputs, over)]):
+        np.testing.assert_array_equal(result, expected)
+    return expected
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_update_is_gradient_and_descent(library: kernels.Library, name: str) -> None:
+    for seed in SEEDS:
+        sample = ALL[name].sample(seed)
+        updated = _check(library, name, sample)
+        assert np.any(updated != sample["weight"]) or not np.any(sample["gradient"])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_meaning_is_near(library: kernels.Library, name: str) -> None:
+    convolution, sample = ALL[name], ALL[name].sample(0)
+    inputs = [sample[key] for key in NAMES]
+    meaning = convolution.operators[2].meaning(convolution.weight_attributes, *inputs)
+    (result,) = library.run(f"{name}/constant", [inputs[:4]])
+    assert meaning.dtype == result.dtype == np.int8
+    # sums in another order may fall to the other side of a half
+    difference = np.abs(meaning.astype(np.int32) - result)
+    assert difference.max() <= 1 and (difference > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("name", ["pointwise, chosen channels", "depthwise 3x3"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_weights_stay_where_the_gradient_is_not_finite(
+    library: kernels.Library, name: str, value: float
+) -> None:
+    sample = ALL[name].sample(0)
+    sample["gradient"][0, 0, 0, 1] = value
+    sample["gradient"][0, 1, 1, 1] = value
+    _check(library, name, sample)
+
+
+@pytest.mark.parametrize("rate", [0.0, np.inf, np.nan, 1e30])
+def test_rates_at_the_ends(library: kernels.Library, rate: float) -> None:
+    sample = ALL["3x3"].sample(0)
+    sample["rate"][:] = rate
+    updated = _check(library, "3x3", sample)
+    if rate == 0:
+        np.testing.assert_array_equal(updated, np.maximum(sample["weight"], -LARGEST_WEIGHT))
+
+
+def test_halves_go_to_even_numbers(library: kernels.Library) -> None:
+    convolution = ALL["one of all"]
+    for weight in range(-127, 128):
+        sample = convolution.sample(0)
+        sample["weight"][:] = weight
+        sample["data"][:] = convolution.zero_point + 1
+        sample["gradient"][:], sample["rate"][:], sample["scale"][:] = 0.5, 1, 1
+        updated = _check(library, "one of all", sample)
+        assert int(updated.flat[0]) == max(round(weight - 0.5), -LARGEST_WEIGHT)

@@ -1,0 +1,262 @@
+#include <string.h>
+
+#include "tvm_tiny.h"
+#include "tvm_tiny_gradient.h"
+#include "tvm_tiny_gradient_sums.h"
+
+static tiny_window window_of(const int32_t *table) {
+  tiny_window window;
+  memcpy(&window, table, sizeof window);
+  return window;
+}
+
+/* How many of the channels left a tile takes. */
+static int32_t lanes_of(int32_t left, int32_t lanes) {
+  return left >= lanes ? lanes : left >= TINY_LANES / 2 ? TINY_LANES / 2 : left;
+}
+
+/* Taps that reach an input along an axis: `count` from `first` on, with steps of `tap_step`; each
+ * takes its gradient `gradient_step` before the last one's, the first from `start`.
+ */
+typedef struct {
+  int32_t tap_step, gradient_step;
+} tap_steps;
+
+static int32_t greatest_divisor(int32_t a, int32_t b) {
+  while (b != 0) {
+    const int32_t rest = a % b;
+    a = b;
+    b = rest;
+  }
+  return a;
+}
+
+static tap_steps steps_of(int32_t stride, int32_t dilation) {
+  const int32_t common = greatest_divisor(stride, dilation);
+  const tap_steps steps = {stride / common, dilation / common};
+  return steps;
+}
+
+/* Taps whose windows hold the input `place` places behind the first window's beginning. */
+static tiny_run taps_of(int32_t place, int32_t kernel, int32_t stride, int32_t dilation,
+                        int32_t outputs) {
+  const int32_t step = steps_of(stride, dilation).tap_step;
+  tiny_run run = {0, 0, 0};
+  for (int32_t tap = 0; tap < kernel; ++tap) {
+    const int32_t begin = place - tap * dilation;
+    if (begin >= 0 && begin % stride == 0 && begin / stride < outputs) {
+      run.first = tap;
+      run.start = begin / stride;
+      while (run.first + run.count * step < kernel && begin >= run.count * step * dilation) {
+        ++run.count;
+      }
+      return run;
+    }
+  }
+  return run;
+}
+
+typedef struct {
+  tiny_window window;
+  tap_steps down, right;
+  const tiny_run *rows, *columns; /* of each row and column of the input */
+  const float *weights;           /* of a tile, tap by tap */
+  int32_t lanes;
+} input_job;
+
+static void sum_pixel(const input_job *job, tiny_run rows, tiny_run columns, const float *gradient,
+                      float *sums) {
+  const tiny_window *window = &job->window;
+  tiny_zero_floats(sums, job->lanes);
+  for (int32_t y = 0; y < rows.count; ++y) {
+    const int32_t tap =
+        (rows.first + y * job->down.tap_step) * window->kernel_width + columns.first;
+    const int32_t pixel = (rows.start - y * job->down.gradient_step) * window->columns + columns.start;
+    tiny_multiply_lanes(sums, job->weights + tap * job->lanes, job->right.tap_step * job->lanes,
+                        gradient + pixel * window->outputs,
+                        -job->right.gradient_step * window->outputs, columns.count, job->lanes);
+  }
+}
+
+/* Sums of a tile's channels, of which `multiplier` make one of the input's. */
+static void add_lanes(const float *sums, int32_t first, int32_t lanes, int32_t multiplier,
+                      float *output) {
+  for (int32_t j = 0; j < lanes; ++j) {
+    output[(first + j) / multiplier] += sums[j];
+  }
+}
+
+static void sum_tile(const input_job *job, int32_t channel, const float *gradient, float *output) {
+  const tiny_window *window = &job->window;
+  const int32_t multiplier = window->outputs / window->channels;
+  for (int32_t y = 0; y < window->height; ++y) {
+    for (int32_t x = 0; x < window->width; ++x) {
+      float *pixel = output + (y * window->width + x) * window->channels;
+      if (multiplier == 1) {
+        sum_pixel(job, job->rows[y], job->columns[x], gradient + channel, pixel + channel);
+      } else {
+        float sums[TINY_LANES];
+        sum_pixel(job, job->rows[y], job->columns[x], gradient + channel, sums);
+        add_lanes(sums, channel, job->lanes, multiplier, pixel);
+      }
+    }
+  }
+}
+
+void tiny_depthwise_input_gradient(const float *gradient, const int8_t *weight,
+                                   const int32_t *table, float *scratch, float *output) {
+  const tiny_window window = window_of(table);
+  const int32_t taps = window.kernel_height * window.kernel_width;
+  tiny_run *runs = (tiny_run *)(void *)(scratch + taps * TINY_LANES);
+  input_job job = {.window = window,
+                   .down = steps_of(window.stride_height, window.dilation_height),
+                   .right = steps_of(window.stride_width, window.dilation_width),
+                   .rows = runs,
+                   .columns = runs + window.height,
+                   .weights = scratch};
+  for (int32_t y = 0; y < window.height; ++y) {
+    *runs++ = taps_of(y + window.top, window.kernel_height, window.stride_height,
+                      window.dilation_height, window.rows);
+  }
+  for (int32_t x = 0; x < window.width; ++x) {
+    *runs++ = taps_of(x + window.left, window.kernel_width, window.stride_width,
+                      window.dilation_width, window.columns);
+  }
+  if (window.outputs > window.channels) {
+    tiny_zero_floats(output, window.height * window.width * window.channels);
+  }
+  for (int32_t channel = 0; channel < window.outputs; channel += job.lanes) {
+    job.lanes = lanes_of(window.outputs - channel, TINY_LANES);
+    for (int32_t tap = 0; tap < taps; ++tap) {
+      tiny_to_floats(weight + tap * window.outputs + channel, 0, job.lanes,
+                     scratch + tap * job.lanes);
+    }
+    sum_tile(&job, channel, gradient, output);
+  }
+}
+
+/* What the gradient and the update of weights share. */
+typedef struct {
+  tiny_window window;
+  const int8_t *data;
+  const float *gradient;
+  int32_t zero_point;
+  float *sums, *row;       /* of a tile's taps; of its inputs */
+  const tiny_run *columns; /* of each of the kernel's columns */
+  float *output;           /* the gradient, or NULL */
+  int8_t *weight;          /* what is updated */
+  const float *scale;      /* of each channel */
+  float rate;
+} weight_job;
+
+/* A row of the input, of the channels that the outputs' `lanes` read. */
+static void expand_row(const weight_job *job, int32_t y, int32_t channel, int32_t lanes) {
+  const tiny_window *window = &job->window;
+  const int32_t multiplier = window->outputs / window->channels;
+  const int8_t *data = job->data + y * window->width * window->channels;
+  float *row = job->row;
+  for (int32_t x = 0; x < window->width; ++x) {
+    if (multiplier == 1) {
+      tiny_to_floats(data + channel, job->zero_point, lanes, row);
+    } else {
+      for (int32_t j = 0; j < lanes; ++j) {
+        row[j] = (float)(data[(channel + j) / multiplier] - job->zero_point);
+      }
+    }
+    data += window->channels;
+    row += lanes;
+  }
+}
+
+/* An expanded row goes into the sums of one of the kernel's rows. */
+static void multiply_row(const weight_job *job, int32_t ky, int32_t output_row, int32_t channel,
+                         int32_t lanes) {
+  const tiny_window *window = &job->window;
+  const float *gradient = job->gradient + output_row * window->columns * window->outputs + channel;
+  float *sums = job->sums + ky * window->kernel_width * lanes;
+  for (int32_t kx = 0; kx < window->kernel_width; ++kx) {
+    const tiny_run run = job->columns[kx];
+    tiny_multiply_lanes(sums, job->row + run.start * lanes, window->stride_width * lanes,
+                        gradient + run.first * window->outputs, window->outputs, run.count, lanes);
+    sums += lanes;
+  }
+}
+
+static void finish_tap(const weight_job *job, int32_t tap, int32_t channel, int32_t lanes) {
+  const float *sums = job->sums + tap * lanes;
+  const int32_t place = tap * job->window.outputs + channel;
+  for (int32_t j = 0; j < lanes; ++j) {
+    if (job->output != NULL) {
+      job->output[place + j] = sums[j];
+    } else {
+      const float step = job->rate * job->scale[channel + j];
+      int8_t *updated = job->weight + place + j;
+      *updated = tiny_descend(*updated, step, sums[j]);
+    }
+  }
+}
+
+static void sum_taps(const weight_job *job, int32_t channel, int32_t lanes) {
+  const tiny_window *window = &job->window;
+  const int32_t taps = window->kernel_height * window->kernel_width;
+  tiny_zero_floats(job->sums, taps * lanes);
+  for (int32_t y = 0; y < window->height; ++y) {
+    expand_row(job, y, channel, lanes);
+    for (int32_t ky = 0; ky < window->kernel_height; ++ky) {
+      const int32_t begin = y + window->top - ky * window->dilation_height;
+      const int32_t output_row = begin / window->stride_height;
+      if (begin >= 0 && output_row * window->stride_height == begin && output_row < window->rows) {
+        multiply_row(job, ky, output_row, channel, lanes);
+      }
+    }
+  }
+  for (int32_t tap = 0; tap < taps; ++tap) {
+    finish_tap(job, tap, channel, lanes);
+  }
+}
+
+static void sum_weights(weight_job *job, float *scratch, int32_t lanes) {
+  const tiny_window *window = &job->window;
+  const int32_t taps = window->kernel_height * window->kernel_width;
+  job->sums = scratch;
+  job->row = scratch + taps * lanes;
+  tiny_run *columns = (tiny_run *)(void *)(job->row + window->width * lanes);
+  job->columns = columns;
+  for (int32_t kx = 0; kx < window->kernel_width; ++kx) {
+    columns[kx] = tiny_run_of(kx * window->dilation_width - window->left, window->stride_width,
+                              window->width, window->columns);
+  }
+  for (int32_t channel = 0; channel < window->outputs;) {
+    const int32_t taken = lanes_of(window->outputs - channel, lanes);
+    sum_taps(job, channel, taken);
+    channel += taken;
+  }
+}
+
+void tiny_depthwise_weight_gradient(const int8_t *data, const float *gradient,
+                                    const int32_t *table, float *scratch, float *output,
+                                    int32_t zero_point, int32_t lanes) {
+  weight_job job = {.window = window_of(table),
+                    .data = data,
+                    .gradient = gradient,
+                    .zero_point = zero_point,
+                    .output = output};
+  sum_weights(&job, scratch, lanes);
+}
+
+void tiny_depthwise_weight_update(const int8_t *weight, const int8_t *data, const float *gradient,
+                                  const float *rate, const float *scale, const int32_t *table,
+                                  float *scratch, int8_t *updated, int32_t zero_point,
+                                  int32_t lanes) {
+  weight_job job = {.window = window_of(table),
+                    .data = data,
+                    .gradient = gradient,
+                    .zero_point = zero_point,
+                    .weight = updated,
+                    .scale = scale,
+                    .rate = *rate};
+  const tiny_window *window = &job.window;
+  tiny_move_block(updated, weight,
+                  window->kernel_height * window->kernel_width * window->outputs);
+  sum_weights(&job, scratch, lanes);
+}

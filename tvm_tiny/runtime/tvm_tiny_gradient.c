@@ -1,0 +1,262 @@
+#include "tvm_tiny_gradient.h"
+
+#include <string.h>
+
+#include "tvm_tiny.h"
+#include "tvm_tiny_gradient_sums.h"
+
+static const float zeros[TINY_SUMS];
+
+static tiny_window window_of(const int32_t *table) {
+  tiny_window window;
+  memcpy(&window, table, sizeof window);
+  return window;
+}
+
+/* Sums of which only `count` are in memory. */
+static void accumulate_part(float *output, int32_t count, const float *panel, const float *factors,
+                            int32_t rows, int32_t width) {
+  float sums[TINY_SUMS] = {0};
+  for (int32_t j = 0; j < count; ++j) {
+    sums[j] = output[j];
+  }
+  tiny_accumulate(sums, sums, panel, factors, 1, rows, width);
+  for (int32_t j = 0; j < count; ++j) {
+    output[j] = sums[j];
+  }
+}
+
+/* Weights of some input channels, for each of some output channels. */
+typedef struct {
+  const float *panel;
+  int32_t rows;  /* output channels */
+  int32_t count; /* input channels; the panel is as wide as `width` */
+  int32_t width;
+} weight_panel;
+
+/* Of one tap: adds the products of all pixels, from the first output and input channel on. */
+static void scatter_tap(const tiny_window *window, const weight_panel *weights, tiny_run rows,
+                        tiny_run columns, const float *gradient, float *output) {
+  const int32_t output_step = window->stride_width * window->channels;
+  for (int32_t y = 0; y < rows.count; ++y) {
+    const int32_t from = (rows.first + y) * window->columns + columns.first;
+    const int32_t to = (rows.start + y * window->stride_height) * window->width + columns.start;
+    const float *factors = gradient + from * window->outputs;
+    float *sums = output + to * window->channels;
+    for (int32_t x = 0; x < columns.count; ++x) {
+      if (weights->count == weights->width) {
+        tiny_accumulate(sums, sums, weights->panel, factors, 1, weights->rows, weights->width);
+      } else {
+        accumulate_part(sums, weights->count, weights->panel, factors, weights->rows,
+                        weights->width);
+      }
+      factors += window->outputs;
+      sums += output_step;
+    }
+  }
+}
+
+static void fill_panel(const int8_t *weight, int32_t step, const weight_panel *weights,
+                       float *panel) {
+  for (int32_t row = 0; row < weights->rows; ++row) {
+    tiny_to_floats(weight, 0, weights->count, panel);
+    tiny_zero_floats(panel + weights->count, weights->width - weights->count);
+    panel += weights->width;
+    weight += step;
+  }
+}
+
+/* All taps of a panel; `weight` are those of its first output and input channel. */
+static void scatter_panel(const tiny_window *window, const weight_panel *weights,
+                          const int8_t *weight, const float *gradient, float *panel,
+                          float *output) {
+  const int32_t depth = window->channels / window->groups;
+  const int32_t step = window->kernel_height * window->kernel_width * depth;
+  for (int32_t ky = 0; ky < window->kernel_height; ++ky) {
+    const tiny_run rows = tiny_run_of(ky * window->dilation_height - window->top,
+                                      window->stride_height, window->height, window->rows);
+    for (int32_t kx = 0; kx < window->kernel_width; ++kx) {
+      const tiny_run columns = tiny_run_of(kx * window->dilation_width - window->left,
+                                           window->stride_width, window->width, window->columns);
+      fill_panel(weight, step, weights, panel);
+      scatter_tap(window, weights, rows, columns, gradient, output);
+      weight += depth;
+    }
+  }
+}
+
+void tiny_conv2d_input_gradient(const float *gradient, const int8_t *weight, const int32_t *table,
+                                float *panel, float *output, int32_t block) {
+  const tiny_window window = window_of(table);
+  const int32_t depth = window.channels / window.groups;
+  const int32_t per_group = window.outputs / window.groups;
+  const int32_t step = window.kernel_height * window.kernel_width * depth;
+  tiny_zero_floats(output, window.height * window.width * window.channels);
+  for (int32_t group = 0; group < window.groups; ++group) {
+    for (int32_t channel = 0; channel < depth; channel += TINY_SUMS) {
+      const int32_t count = tiny_min(TINY_SUMS, depth - channel);
+      for (int32_t row = 0; row < per_group; row += block) {
+        const weight_panel weights = {panel, tiny_min(block, per_group - row), count,
+                                      tiny_panel_width(count)};
+        const int32_t first = group * per_group + row;
+        scatter_panel(&window, &weights, weight + first * step + channel, gradient + first, panel,
+                      output + group * depth + channel);
+      }
+    }
+  }
+}
+
+/* What the gradient and the update of weights share. */
+typedef struct {
+  tiny_window window;
+  const int8_t *data;
+  const float *gradient;
+  const int16_t *channels;
+  int32_t zero_point, count; /* of chosen channels */
+  float *panel, *sums;
+  float *output;      /* the gradient, or NULL */
+  int8_t *weight;     /* what is updated */
+  const float *scale; /* of each output channel */
+  float rate;
+} weight_job;
+
+/* Inputs under one column, for pixels from `first` to `end`. */
+static void gather_column(const weight_job *job, int32_t group, int32_t column, int32_t first,
+                          int32_t end, float *panel, int32_t width) {
+  const tiny_window *window = &job->window;
+  const int32_t tap = column / job->count;
+  const int32_t channel = group * (window->channels / window->groups) +
+                          job->channels[column - tap * job->count];
+  const int32_t ky = tap / window->kernel_width;
+  const int32_t kx = tap - ky * window->kernel_width;
+  const int32_t down = ky * window->dilation_height - window->top;
+  const int32_t right = kx * window->dilation_width - window->left;
+  int32_t row = first / window->columns;
+  int32_t x = first - row * window->columns;
+  for (int32_t pixel = first; pixel < end; ++pixel) {
+    const int32_t from_row = row * window->stride_height + down;
+    const int32_t from = x * window->stride_width + right;
+    /* as unsigned numbers, negative ones are too large as well */
+    const int is_inside = (uint32_t)from_row < (uint32_t)window->height &&
+                          (uint32_t)from < (uint32_t)window->width;
+    const int32_t place = (from_row * window->width + from) * window->channels + channel;
+    *panel = is_inside ? (float)(job->data[place] - job->zero_point) : 0.0f;
+    panel += width;
+    if (++x == window->columns) {
+      x = 0;
+      ++row;
+    }
+  }
+}
+
+static void gather(const weight_job *job, int32_t group, int32_t column, int32_t count,
+                   int32_t width, int32_t first, int32_t end) {
+  for (int32_t j = 0; j < count; ++j) {
+    gather_column(job, group, column + j, first, end, job->panel + j, width);
+  }
+  for (int32_t pixel = first; pixel < end; ++pixel) {
+    tiny_zero_floats(job->panel + (pixel - first) * width + count, width - count);
+  }
+}
+
+/* Complete sums of an output channel become its gradient, or go into its weights. */
+static void finish(const weight_job *job, int32_t row, int32_t column, int32_t count,
+                   const float *sums) {
+  const tiny_window *window = &job->window;
+  const int32_t taps = window->kernel_height * window->kernel_width;
+  if (job->output != NULL) {
+    float *output = job->output + row * taps * job->count + column;
+    for (int32_t j = 0; j < count; ++j) {
+      output[j] = sums[j];
+    }
+    return;
+  }
+  const int32_t depth = window->channels / window->groups;
+  const float step = job->rate * job->scale[row];
+  const int32_t tap = column / job->count;
+  int8_t *weight = job->weight + (row * taps + tap) * depth;
+  int32_t chosen = column - tap * job->count;
+  for (int32_t j = 0; j < count; ++j) {
+    int8_t *updated = weight + job->channels[chosen];
+    *updated = tiny_descend(*updated, step, sums[j]);
+    if (++chosen == job->count) {
+      chosen = 0;
+      weight += depth;
+    }
+  }
+}
+
+/* Up to 24 columns of all output channels of a group. */
+static void sum_columns(const weight_job *job, int32_t group, int32_t column, int32_t count,
+                        int32_t chunk, int32_t rows) {
+  const int32_t outputs = job->window.outputs;
+  const int32_t pixels = job->window.rows * job->window.columns;
+  const int32_t per_group = outputs / job->window.groups;
+  const int32_t width = tiny_panel_width(count);
+  for (int32_t row = 0; row < per_group; row += rows) {
+    const int32_t first = group * per_group + row;
+    const int32_t end = first + tiny_min(rows, per_group - row);
+    for (int32_t pixel = 0; pixel < pixels; pixel += chunk) {
+      const int32_t length = tiny_min(chunk, pixels - pixel);
+      if (row == 0 || length < pixels) {
+        gather(job, group, column, count, width, pixel, pixel + length);
+      }
+      float *sums = job->sums;
+      for (int32_t o = first; o < end; ++o) {
+        tiny_accumulate(pixel == 0 ? zeros : sums, sums, job->panel,
+                        job->gradient + pixel * outputs + o, outputs, length, width);
+        sums += TINY_SUMS;
+      }
+    }
+    for (int32_t o = first; o < end; ++o) {
+      finish(job, o, column, count, job->sums + (o - first) * TINY_SUMS);
+    }
+  }
+}
+
+static void sum_weights(const weight_job *job, int32_t chunk, int32_t rows) {
+  const int32_t taps = job->window.kernel_height * job->window.kernel_width;
+  const int32_t columns = taps * job->count;
+  for (int32_t group = 0; group < job->window.groups; ++group) {
+    for (int32_t column = 0; column < columns; column += TINY_SUMS) {
+      sum_columns(job, group, column, tiny_min(TINY_SUMS, columns - column), chunk, rows);
+    }
+  }
+}
+
+void tiny_conv2d_weight_gradient(const int8_t *data, const float *gradient,
+                                 const int16_t *channels, const int32_t *table, float *scratch,
+                                 float *output, int32_t zero_point, int32_t count, int32_t chunk,
+                                 int32_t rows) {
+  const weight_job job = {.window = window_of(table),
+                          .data = data,
+                          .gradient = gradient,
+                          .channels = channels,
+                          .zero_point = zero_point,
+                          .count = count,
+                          .panel = scratch,
+                          .sums = scratch + chunk * TINY_SUMS,
+                          .output = output};
+  sum_weights(&job, chunk, rows);
+}
+
+void tiny_conv2d_weight_update(const int8_t *weight, const int8_t *data, const float *gradient,
+                               const float *rate, const float *scale, const int16_t *channels,
+                               const int32_t *table, float *scratch, int8_t *updated,
+                               int32_t zero_point, int32_t count, int32_t chunk, int32_t rows) {
+  const weight_job job = {.window = window_of(table),
+                          .data = data,
+                          .gradient = gradient,
+                          .channels = channels,
+                          .zero_point = zero_point,
+                          .count = count,
+                          .panel = scratch,
+                          .sums = scratch + chunk * TINY_SUMS,
+                          .weight = updated,
+                          .scale = scale,
+                          .rate = *rate};
+  const tiny_window *window = &job.window;
+  const int32_t taps = window->kernel_height * window->kernel_width;
+  tiny_move_block(updated, weight, window->outputs * taps * (window->channels / window->groups));
+  sum_weights(&job, chunk, rows);
+}
