@@ -251,7 +251,7 @@ def compile_functions(
     others = [str(RUNTIME / name) for name in runtime if name.endswith(".c")]
     command = [find_host_compiler(), *flags, f"-I{RUNTIME}", str(path), *others]
     done = subprocess.run(
-        [*command, "-o", str(program)], capture_output=True, text=True, check=False
+        [*command, "-lm", "-o", str(program)], capture_output=True, text=True, check=False
     )
     if done.returncode != 0:
         raise KernelError(done.stderr[:4000])
