@@ -1,0 +1,71 @@
+"""tiny.bias_update: one step of a layer's bias, whose gradient never exists as a tensor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tvm_tiny.schedules.dialect import (
+    Argument,
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    define,
+)
+from tvm_tiny.schedules.runtime_kernel import runtime_kernel
+from tvm_tiny.schedules.training.float_steps import IN_PLACE, UPDATE_SOURCES, pixel_sum, step
+
+
+@dataclass(frozen=True)
+class BiasUpdateAttributes(Attributes):
+    """Largest magnitude of a bias: what the layer's accumulators were proved for."""
+
+    limit: int
+
+
+def infer(
+    attrs: BiasUpdateAttributes,
+    bias: TensorSpec,
+    gradient: Argument,
+    rate: Argument,
+    scale: Argument,
+) -> TensorSpec:
+    """The bias."""
+    return bias
+
+
+def meaning(
+    attrs: BiasUpdateAttributes, bias: Array, gradient: Array, rate: Array, scale: Array
+) -> Array:
+    """clip(bias - round(rate * scale * sum of the gradient)), as tiny.sgd_update rounds."""
+    with np.errstate(all="ignore"):
+        factor = rate.astype(np.float32) * scale.astype(np.float32)
+    return step(bias, factor, pixel_sum(gradient), attrs.limit)
+
+
+def kernel(
+    attrs: BiasUpdateAttributes,
+    bias: TensorSpec,
+    gradient: TensorSpec,
+    rate: TensorSpec,
+    scale: Argument,
+) -> Kernel:
+    """Channels by blocks, each over all pixels; in place."""
+    channels = bias.elements
+    arguments = [("bias", bias), ("gradient", gradient), ("rate", rate), ("scale", scale)]
+    run_time = sum(isinstance(argument, TensorSpec) for _, argument in arguments)
+    return runtime_kernel(
+        "bias_update",
+        "tiny_bias_update",
+        arguments,
+        bias,
+        [gradient.elements // channels, channels, attrs.limit],
+        sources=UPDATE_SOURCES,
+        overlaps=[IN_PLACE, *[None] * (run_time - 1)],
+    )
+
+
+BIAS_UPDATE = define(Operator("tiny.bias_update", BiasUpdateAttributes, infer, meaning, kernel))

@@ -1,0 +1,107 @@
+"""tiny.mean_squared_error: the loss of a regression by its int8 output, and its gradient."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tvm_tiny.schedules.dialect import (
+    Argument,
+    Array,
+    Attributes,
+    Kernel,
+    Operator,
+    TensorSpec,
+    define,
+)
+from tvm_tiny.schedules.runtime_kernel import runtime_kernel
+from tvm_tiny.schedules.training.float_steps import LOSS_SOURCES
+
+
+@dataclass(frozen=True)
+class MeanSquaredErrorAttributes(Attributes):
+    """Quantisation of the output."""
+
+    scale: float
+    zero_point: int
+
+
+def infer(attrs: MeanSquaredErrorAttributes, output: Argument, target: Argument) -> TensorSpec:
+    """One number."""
+    return TensorSpec((1,), "float32")
+
+
+def infer_gradient(
+    attrs: MeanSquaredErrorAttributes, output: Argument, target: Argument
+) -> TensorSpec:
+    """float32 in the shape of the output."""
+    return TensorSpec(tuple(output.shape), "float32")
+
+
+def meaning(attrs: MeanSquaredErrorAttributes, output: Array, target: Array) -> Array:
+    """mean((scale * (output - zero_point) - target)^2)."""
+    errors = _errors(attrs, output, target)
+    with np.errstate(over="ignore"):
+        return np.array([np.mean(errors * errors)]).astype(np.float32)
+
+
+def gradient_meaning(attrs: MeanSquaredErrorAttributes, output: Array, target: Array) -> Array:
+    """2 * scale * error / count: by integer steps of the output."""
+    factor = 2 * attrs.scale / output.size
+    return (factor * _errors(attrs, output, target)).astype(np.float32).reshape(output.shape)
+
+
+def kernel(attrs: MeanSquaredErrorAttributes, output: TensorSpec, target: TensorSpec) -> Kernel:
+    """One call."""
+    factors = np.array([attrs.scale], np.float32)
+    spec = infer(attrs, output, target)
+    return _kernel("mean_squared_error", attrs, output, target, factors, spec)
+
+
+def gradient_kernel(
+    attrs: MeanSquaredErrorAttributes, output: TensorSpec, target: TensorSpec
+) -> Kernel:
+    """One call."""
+    factors = np.array([attrs.scale, 2 * attrs.scale / output.elements], np.float32)
+    spec = infer_gradient(attrs, output, target)
+    return _kernel("mean_squared_error_gradient", attrs, output, target, factors, spec)
+
+
+def _kernel(
+    name: str,
+    attrs: MeanSquaredErrorAttributes,
+    output: TensorSpec,
+    target: TensorSpec,
+    factors: Array,
+    result: TensorSpec,
+) -> Kernel:
+    return runtime_kernel(
+        name,
+        f"tiny_{name}",
+        [("value", output), ("target", target)],
+        result,
+        [output.elements, attrs.zero_point],
+        constants=[("factors", factors)],
+        sources=LOSS_SOURCES,
+    )
+
+
+def _errors(attrs: MeanSquaredErrorAttributes, output: Array, target: Array) -> Array:
+    scale = float(np.float32(attrs.scale))
+    real = scale * (output.reshape(-1).astype(np.float64) - attrs.zero_point)
+    return real - target.reshape(-1).astype(np.float64)
+
+
+MEAN_SQUARED_ERROR = define(
+    Operator("tiny.mean_squared_error", MeanSquaredErrorAttributes, infer, meaning, kernel)
+)
+MEAN_SQUARED_ERROR_GRADIENT = define(
+    Operator(
+        "tiny.mean_squared_error_gradient",
+        MeanSquaredErrorAttributes,
+        infer_gradient,
+        gradient_meaning,
+        gradient_kernel,
+    )
+)
