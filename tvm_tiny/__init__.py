@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tvm_tiny.firmware import open_firmware as open
     from tvm_tiny.importers import load
     from tvm_tiny.result import RunResult
+    from tvm_tiny.training.update_plan import SparseUpdate
 
 # Name -> (module, attribute): TVM is imported when something is first used, not before.
 _LAZY = {
@@ -30,11 +31,13 @@ _LAZY = {
     "Firmware": ("tvm_tiny.firmware", "Firmware"),
     "MemoryReport": ("tvm_tiny.analysis", "MemoryReport"),
     "RunResult": ("tvm_tiny.result", "RunResult"),
+    "SparseUpdate": ("tvm_tiny.training.update_plan", "SparseUpdate"),
 }
 __all__ = [
     "Firmware",
     "MemoryReport",
     "RunResult",
+    "SparseUpdate",
     "__version__",
     "build",
     "explore",

@@ -55,6 +55,10 @@ class UnsupportedError(ModelError):
     """The model is sound but uses operators, types or shapes that have no kernel here."""
 
 
+class PlanError(TinyError):
+    """A plan of what to train is broken, or does not fit the model."""
+
+
 class InputError(TinyError):
     """An array or file given to `run` or `profile` has the wrong shape, dtype or number."""
 

@@ -26,7 +26,7 @@ Array = np.ndarray[Any, Any]
 LINEAR = ("tiny.qconv2d", "tiny.qdepthwise_conv2d", "tiny.qdense")
 
 
-def layer(at: str, shape: tuple[int, ...], seed: int, **changes: Any) -> dict[str, Array]:
+def layer(at: str, shape: tuple[int, ...], seed: int, **changes: Any) -> dict[str, Any]:
     """Arrays of a convolution as the published files have them."""
     generator = np.random.default_rng(seed)
     channels = shape[0]
@@ -41,10 +41,11 @@ def layer(at: str, shape: tuple[int, ...], seed: int, **changes: Any) -> dict[st
         "params/y_scale": np.float64(0.05),
         "params/y_zero": np.int64(3),
     }
-    return {f"{at}/{name}": np.asarray(value) for name, value in (parts | changes).items()}
+    named = {f"{at}/{name}": value for name, value in (parts | changes).items()}
+    return {name: np.array(value) for name, value in named.items()}
 
 
-def small(**changes: Any) -> dict[str, Array]:
+def small(**changes: Any) -> dict[str, Any]:
     """A stem, a depthwise and a pointwise convolution with a shortcut around both."""
     return {
         **layer("first_conv", (6, 3, 3, 3), 0, stride=np.int64(2)),

@@ -1,0 +1,1 @@
+"""Training on the device: what of a model is trained, and what that needs."""
