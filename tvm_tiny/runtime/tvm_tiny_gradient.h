@@ -1,18 +1,12 @@
-<<<<<<< HEAD
 /* Gradients of convolutions, and steps of gradient descent on their weights. Gradients are floats,
  * images NHWC of one batch. All sums start at +0 and take fused multiply-adds in a fixed order, so
  * that results are the same bits on every machine.
-=======
-/* Gradients of what stands between convolutions: masks, scales, sums, moves. All are float32; an
- * output may lie over the gradient that it is made of where the operator says so.
->>>>>>> k3
  */
 #ifndef TVM_TINY_GRADIENT_H
 #define TVM_TINY_GRADIENT_H
 
 #include <stdint.h>
 
-<<<<<<< HEAD
 /* A convolution: its input, its output, and how its kernel moves; members in the order of a table. */
 typedef struct {
   int32_t height, width, channels;
@@ -86,37 +80,5 @@ void tiny_depthwise_weight_update(const int8_t *weight, const int8_t *data, cons
                                   const float *rate, const float *scale, const int32_t *window,
                                   float *scratch, int8_t *updated, int32_t zero_point,
                                   int32_t lanes);
-=======
-/* The gradient where its bit of the mask is set (bit i % 8 of byte i / 8), else 0. */
-void tiny_mask_gradient(const float *gradient, const uint8_t *mask, float *y, int32_t count);
-
-/* gradient * scale, for each channel; a scale of one channel is one of all. */
-void tiny_scale_gradient(const float *gradient, const float *scale, float *y, int32_t pixels,
-                         int32_t channels);
-
-/* Both: 0 where the bit is 0. */
-void tiny_masked_scale(const float *gradient, const uint8_t *mask, const float *scale, float *y,
-                       int32_t pixels, int32_t channels);
-
-void tiny_add_gradients(const float *a, const float *b, float *y, int32_t count);
-
-/* Sum over all pixels for each channel, in order. */
-void tiny_bias_gradient(const float *gradient, float *y, int32_t pixels, int32_t channels);
-
-/* Each of `inner` numbers, times a factor, `count` times; this for `outer` parts. */
-void tiny_mean_gradient(const float *gradient, const float *factor, float *y, int32_t outer,
-                        int32_t count, int32_t inner);
-
-/* gradient * table[x + 128] */
-void tiny_lookup_gradient(const float *gradient, const int8_t *x, const float *table, float *y,
-                          int32_t count);
-
-/* Sum over blocks of rows x columns pixels; (height, width) is the result's size. */
-void tiny_resize_gradient(const float *gradient, float *y, int32_t batch, int32_t height,
-                          int32_t width, int32_t channels, int32_t rows, int32_t columns);
-
-/* A part of a tensor of four axes; `slice` holds its size, where the part begins, and the part's size. */
-void tiny_slice_gradient(const float *gradient, const int32_t *slice, float *y);
->>>>>>> k3
 
 #endif /* TVM_TINY_GRADIENT_H */
