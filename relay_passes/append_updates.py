@@ -23,7 +23,7 @@ from tvm_tiny.schedules.dialect import OPERATORS, Array, attributes_of
 from tvm_tiny.schedules.training import gradients
 
 LARGEST_WEIGHT = 127  # TensorFlow Lite's weights do not use -128
-LARGEST_BIAS = (1 << 30) - 1
+LARGEST_BIAS = (1 << 31) - 1
 
 
 class AppendUpdates(GraphPass):

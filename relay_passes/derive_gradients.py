@@ -17,7 +17,6 @@ from tvm_tiny.relay_passes._straight_line import Values, bindings, build, moved,
 from tvm_tiny.schedules.dialect import attributes_of, operator_of, spec_of
 from tvm_tiny.schedules.training import gradients
 
-
 NO_GRADIENT = "relax.grad.no_grad"
 SUFFIXES = {
     "tiny.in_range": "mask",

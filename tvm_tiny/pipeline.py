@@ -23,6 +23,7 @@ from tvm_tiny.relay_passes.fit_regions import fit_regions
 from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
+from tvm_tiny.relay_passes.frozen_part import frozen_part, with_frozen_part
 from tvm_tiny.relay_passes.fuse_gradients import FuseGradients
 from tvm_tiny.relay_passes.memory_steps import MemoryStep, memory_steps
 from tvm_tiny.relay_passes.merge_equal_channels import MergeEqualChannels
@@ -41,20 +42,20 @@ from tvm_tiny.relay_passes.separate_trainables import (
 from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
 
 # In order; each pass stands here once, and none calls another.
-GRAPH_PASSES = (
+TO_INTEGERS = (
     QuantizedToTiny(),  # float islands between dequantize and quantize become integer operators
     SinkTransposes(),  # NCHW models run in NHWC: layout changes move to the ends and cancel
     FoldPads(),  # borders of the zero point become the padding of convolutions
     FoldLookups(),  # tables compose; clamps move into the operators before them
+)
+# What follows from the values of weights, if they stay as they are.
+BY_WEIGHTS = (
     MergeEqualChannels(),  # of equal channels each reader needs one
     DropDeadChannels(),  # channels that no result needs leave the graph
     CropZeroTaps(),  # windows lose their borders of zeros
     FoldConstantChannels(),  # those that have to stay keep only a bias
 )
-
-
-# Weights that are trained can become anything: nothing follows from their values.
-PASSES_BEFORE_TRAINING = (QuantizedToTiny(), SinkTransposes(), FoldPads(), FoldLookups())
+GRAPH_PASSES = (*TO_INTEGERS, *BY_WEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class PlannedTraining:
 
 def rewrite_for_training(module: tvm.IRModule) -> tvm.IRModule:
     """Run the graph passes that do not look at weights; layers keep their names."""
-    for graph_pass in PASSES_BEFORE_TRAINING:
+    for graph_pass in TO_INTEGERS:
         module = graph_pass(module)
     return module
 
@@ -109,6 +110,11 @@ def derive_training(
     """A rewritten module's step of training: inference, loss, gradients and updates."""
     separate = SeparateTrainables(training.updates, training.loss)
     separated = separate(module)
+    frozen = frozen_part(separated)
+    if frozen is not None:
+        for graph_pass in BY_WEIGHTS:
+            frozen = graph_pass(frozen)
+        separated = with_frozen_part(separated, frozen)
     passes = (
         DeriveGradients(),  # backwards from the loss, only what leads to a state
         AppendUpdates(separate.states, training.is_scaled),  # gradients become new values

@@ -8,7 +8,11 @@ from numpy.typing import ArrayLike
 from tvm_tiny.schedules.dialect import Array, Overlap
 
 LOSS_SOURCES = ("tvm_tiny_float.h", "tvm_tiny_loss.h", "tvm_tiny_loss.c")
-GRADIENT_SOURCES = ("tvm_tiny_float.h", "tvm_tiny_gradient_scaling.h", "tvm_tiny_gradient_scaling.c")
+GRADIENT_SOURCES = (
+    "tvm_tiny_float.h",
+    "tvm_tiny_gradient_scaling.h",
+    "tvm_tiny_gradient_scaling.c",
+)
 POOL_SOURCES = ("tvm_tiny_float.h", "tvm_tiny_pool_gradient.h", "tvm_tiny_pool_gradient.c")
 UPDATE_SOURCES = ("tvm_tiny_float.h", "tvm_tiny_update.h", "tvm_tiny_update.c")
 IN_PLACE = Overlap(0, is_exact=True)
