@@ -33,8 +33,8 @@ float tiny_exp(float x) {
   return p * two_to_the(half) * two_to_the(k - half);
 }
 
-/* log(1 + f) for 1 + f from about sqrt(1/2) to sqrt(2), plus k log 2 */
-static float log_near_one(float f, int32_t k) {
+/* log(1 + f) for 1 + f from about sqrt(1/2) to sqrt(2), plus k log 2, plus what is tiny beside it */
+static float log_near_one(float f, int32_t k, float rest) {
   float p = 0.0672496334f;
   p = __builtin_fmaf(p, f, -0.116760470f);
   p = __builtin_fmaf(p, f, 0.119009957f);
@@ -45,7 +45,7 @@ static float log_near_one(float f, int32_t k) {
   p = __builtin_fmaf(p, f, -0.250000268f);
   p = __builtin_fmaf(p, f, 0.333333105f);
   p = __builtin_fmaf(p, f, -0.5f);
-  const float low = __builtin_fmaf(p, f * f, (float)k * 1.42860677e-6f);
+  const float low = __builtin_fmaf(p, f * f, __builtin_fmaf((float)k, 1.42860677e-6f, rest));
   return (float)k * 0.693145752f + (f + low);
 }
 
@@ -54,16 +54,17 @@ float tiny_log_1p(float x) {
     return tiny_not_a_number();
   }
   if (x <= 0.41f) {
-    return log_near_one(x, 0);
+    return log_near_one(x, 0, 0.0f);
   }
   const float y = 1.0f + x;
   if (!tiny_is_finite(y)) {
     return y;
   }
+  const float lost = x < 1.0f ? x - (y - 1.0f) : 1.0f - (y - x);
   /* the exponent of y / sqrt(1/2): 1 + f is then at most sqrt(2) */
   const uint32_t bits = tiny_float_bits(y);
   const int32_t k = (int32_t)((bits - 0x3f3504f3u) >> 23);
-  return log_near_one(tiny_float_of_bits(bits - ((uint32_t)k << 23)) - 1.0f, k);
+  return log_near_one(tiny_float_of_bits(bits - ((uint32_t)k << 23)) - 1.0f, k, lost / y);
 }
 
 static int32_t largest(const int8_t *values, int32_t count) {

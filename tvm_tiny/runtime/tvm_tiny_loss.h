@@ -7,7 +7,7 @@
 /* e^x, within one unit in the last place: 0 below about -104, infinite above about 88.7. */
 float tiny_exp(float x);
 
-/* log(1 + x) for x >= 0, within two units in the last place (one for x <= 0.41); NaN for x < 0. */
+/* log(1 + x) for x >= 0, within one unit in the last place; NaN for x < 0. */
 float tiny_log_1p(float x);
 
 /* -log softmax(scale * logits)[label]; NaN where there is no such label. */

@@ -21,16 +21,10 @@ POOLS: list[tuple[Any, ...]] = [
 
 
 def attributes(
-    size: Any,
-    channels: int,
-    window: Any,
-    strides: Any,
-    padding: Any,
-    dilation: Any,
-    clamp: tuple[int, int] = (-128, 127),
+    size: Any, channels: int, window: Any, strides: Any, padding: Any, dilation: Any
 ) -> PoolGradientAttributes:
     """Return the attributes of a pooling's gradient."""
-    return PoolGradientAttributes(strides, padding, dilation, window, *clamp, size)
+    return PoolGradientAttributes(strides, padding, dilation, window, -128, 127, size)
 
 
 def output_shape(attrs: PoolGradientAttributes, channels: int) -> tuple[int, ...]:

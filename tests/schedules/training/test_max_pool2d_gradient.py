@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ def sample(attrs: Any, channels: int, data: Array) -> list[Array]:
 
 
 def case(pool: Any, clamp: tuple[int, int]) -> Case:
-    attrs, channels = attributes(*pool, clamp=clamp), pool[1]
+    attrs, channels = replace(attributes(*pool), clamp_min=clamp[0], clamp_max=clamp[1]), pool[1]
     shape = (1, *attrs.input_size, channels)
     images = [bytes_of(shape), bytes_of(shape) // 64, np.full(shape, -128, np.int8)]
     samples = [sample(attrs, channels, data) for data in images]
