@@ -25,6 +25,7 @@ from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
 from tvm_tiny.relay_passes.frozen_part import frozen_part, with_frozen_part
 from tvm_tiny.relay_passes.fuse_gradients import FuseGradients
+from tvm_tiny.relay_passes.live_bytes import live_bytes
 from tvm_tiny.relay_passes.memory_steps import MemoryStep, memory_steps
 from tvm_tiny.relay_passes.merge_equal_channels import MergeEqualChannels
 from tvm_tiny.relay_passes.order_operators import order_operators
@@ -90,7 +91,7 @@ def rewrite(module: tvm.IRModule) -> tvm.IRModule:
 class PlannedTraining:
     """A step of training and its memory: the program as derived, and as it will run."""
 
-    module: tvm.IRModule
+    derived: Derived
     listed: Program
     program: Program
     plan: ArenaPlan
@@ -104,10 +105,17 @@ def rewrite_for_training(module: tvm.IRModule) -> tvm.IRModule:
     return module
 
 
-def derive_training(
-    module: tvm.IRModule, training: Training
-) -> tuple[tvm.IRModule, tuple[State, ...]]:
-    """A rewritten module's step of training: inference, loss, gradients and updates."""
+@dataclass(frozen=True)
+class Derived:
+    """A step of training: inference, loss, gradients and updates; what each pass saved."""
+
+    module: tvm.IRModule
+    states: tuple[State, ...]
+    saved: tuple[MemoryStep, ...]
+
+
+def derive_training(module: tvm.IRModule, training: Training) -> Derived:
+    """A rewritten module's step of training."""
     separate = SeparateTrainables(training.updates, training.loss)
     separated = separate(module)
     frozen = frozen_part(separated)
@@ -115,15 +123,14 @@ def derive_training(
         for graph_pass in BY_WEIGHTS:
             frozen = graph_pass(frozen)
         separated = with_frozen_part(separated, frozen)
-    passes = (
-        DeriveGradients(),  # backwards from the loss, only what leads to a state
-        AppendUpdates(separate.states, training.is_scaled),  # gradients become new values
-        FuseGradients(),  # masks, scales, gradients and updates in one loop each
-        OrderUpdates(),  # masks and updates at once, so that their inputs die
-    )
-    for graph_pass in passes:
-        separated = graph_pass(separated)
-    return separated, tuple(separate.states)
+    # backwards from the loss, only what leads to a state; gradients become new values
+    appended = AppendUpdates(separate.states, training.is_scaled)(DeriveGradients()(separated))
+    # masks, scales, gradients and updates in one loop each; then all at once, so that inputs die
+    fused = FuseGradients()(appended)
+    ordered = OrderUpdates()(fused)
+    stages = {"gradients kept": appended, "fused": fused, "updated at once": ordered}
+    saved = tuple(MemoryStep(name, live_bytes(stage)) for name, stage in stages.items())
+    return Derived(ordered, tuple(separate.states), saved)
 
 
 def plan_training(
@@ -137,13 +144,14 @@ def plan_training(
 
     The arena has what the states leave of its limit.
     """
-    derived, states = derive_training(module, training)
-    listed = program_of(derived, features)
+    derived = derive_training(module, training)
+    listed = program_of(derived.module, features)
     if limits.arena_bytes is not None:
-        left = limits.arena_bytes - plan_states(listed, states).state_bytes
+        left = limits.arena_bytes - plan_states(listed, derived.states).state_bytes
         limits = replace(limits, arena_bytes=max(left, 0))
     program, plan = fit_memory(listed, limits, features, staging)
-    return PlannedTraining(derived, listed, program, plan, plan_states(program, states))
+    states = plan_states(program, derived.states)
+    return PlannedTraining(derived, listed, program, plan, states)
 
 
 def compile_training(
@@ -158,8 +166,10 @@ def compile_training(
     planned = plan_training(module, training, features, limits, staging)
     program, plan, states = planned.program, planned.plan, planned.states
     code = generate(program, plan, name, states)
-    saved = memory_steps(planned.listed, planned.listed, program)
-    return Compiled(planned.module, program, plan, code, saved, states)
+    saved = memory_steps(planned.listed, planned.listed, program)[2:]
+    return Compiled(
+        planned.derived.module, program, plan, code, (*planned.derived.saved, *saved), states
+    )
 
 
 def compile_module(
