@@ -5,8 +5,6 @@ The arithmetic is that of tiny.qdepthwise_conv2d up to the clamp; weights (heigh
 
 from __future__ import annotations
 
-import numpy as np
-
 from tvm_tiny.schedules import qdepthwise_conv2d
 from tvm_tiny.schedules.dialect import (
     Argument,
@@ -21,6 +19,8 @@ from tvm_tiny.schedules.qdepthwise_conv2d import QDepthwiseConv2DAttributes
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
 from tvm_tiny.schedules.training import wide
 from tvm_tiny.schedules.window import reach_of
+
+SOURCES = (*wide.CONVOLUTION_SOURCES, "tvm_tiny_wide_depthwise.c")
 
 
 def infer(
@@ -53,29 +53,17 @@ def kernel(
 ) -> Kernel:
     """A call of the runtime."""
     output = infer(attrs, data, weight)
-    wide.check_taps(int(np.prod(weight.shape[:2])))
-    layer = [
-        *data.shape,
-        *output.shape[1:],
-        *weight.shape[:2],
-        1,
-        *attrs.strides,
-        *attrs.padding[:2],
-        *attrs.dilation,
-        attrs.input_zero_point,
-        attrs.output_zero_point,
-        attrs.fraction_bits,
-    ]
+    taps = weight.shape[0] * weight.shape[1]
     return runtime_kernel(
         "wide_depthwise_conv2d",
         "tiny_wide_depthwise_conv2d",
         [("data", data), ("weight", weight), ("bias", bias)],
         output,
         constants=[
-            ("scaling", wide.scaling_table(multiplier, shift)),
-            ("layer", np.array(layer, np.int32)),
+            wide.scaling_table(multiplier, shift),
+            wide.layer_table(attrs, data, output, weight.shape[:2], taps, 1),
         ],
-        sources=wide.SOURCES,
+        sources=SOURCES,
     )
 
 

@@ -37,6 +37,11 @@ static inline uint32_t tiny_repeat_byte(int32_t value) {
   return ((uint32_t)value & 0xffu) * 0x01010101u;
 }
 
+/* Both halves of a word the same. */
+static inline int32_t tiny_halves_of(int32_t value) {
+  return (int32_t)(((uint32_t)value & 0xffffu) * 0x00010001u);
+}
+
 #if TINY_HAS_DSP
 
 #define TINY_DSP_1(name, instruction)                    \
@@ -123,6 +128,18 @@ static inline int32_t tiny_even_bytes(uint32_t word) {
 }
 
 static inline int32_t tiny_odd_bytes(uint32_t word) { return tiny_even_bytes(word >> 8); }
+
+static inline int32_t tiny_add_halves(int32_t a, int32_t b) {
+  return tiny_halves(tiny_low(a) + tiny_low(b), tiny_high(a) + tiny_high(b));
+}
+
+static inline int32_t tiny_add_even_bytes(int32_t a, int32_t b) {
+  return tiny_add_halves(a, tiny_even_bytes((uint32_t)b));
+}
+
+static inline int32_t tiny_add_odd_bytes(int32_t a, int32_t b) {
+  return tiny_add_halves(a, tiny_odd_bytes((uint32_t)b));
+}
 
 static inline int32_t tiny_low_high(int32_t a, int32_t b) {
   return tiny_halves(tiny_low(b), tiny_high(a));
