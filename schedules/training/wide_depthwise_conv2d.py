@@ -21,6 +21,10 @@ from tvm_tiny.schedules.training import wide
 from tvm_tiny.schedules.window import reach_of
 
 SOURCES = (*wide.CONVOLUTION_SOURCES, "tvm_tiny_wide_depthwise.c")
+CHANNELS = 4  # at a time
+OUTPUTS = 4  # of a row, at a time
+PLANE_WIDTHS, PLANE_STRIDES = (3, 5, 7), (1, 2)
+MOST_SCRATCH = 8192
 
 
 def infer(
@@ -51,9 +55,10 @@ def kernel(
     multiplier: Array,
     shift: Array,
 ) -> Kernel:
-    """A call of the runtime."""
+    """A call of the runtime, which takes four channels at a time, as planes of 16-bit halves."""
     output = infer(attrs, data, weight)
-    taps = weight.shape[0] * weight.shape[1]
+    height, width, _ = weight.shape
+    rows, words = _planes(attrs, output, (height, width))
     return runtime_kernel(
         "wide_depthwise_conv2d",
         "tiny_wide_depthwise_conv2d",
@@ -61,10 +66,35 @@ def kernel(
         output,
         constants=[
             wide.scaling_table(multiplier, shift),
-            wide.layer_table(attrs, data, output, weight.shape[:2], taps, 1),
+            wide.layer_table(attrs, data, output, (height, width), height * width, rows),
         ],
+        scratch=TensorSpec((words,), "int32"),
         sources=SOURCES,
     )
+
+
+def _planes(
+    attrs: QDepthwiseConv2DAttributes, output: TensorSpec, window: tuple[int, int]
+) -> tuple[int, int]:
+    """Rows of outputs whose input is in the planes at a time, and words of scratch.
+
+    Other widths of windows than those of planes have none.
+    """
+    stride = attrs.strides[1]
+    if window[1] not in PLANE_WIDTHS or stride not in PLANE_STRIDES or attrs.dilation[1] > 1:
+        return 0, 1
+    pairs = window[1] // 2
+    weights = window[0] * (pairs + (pairs if stride == 1 else 1))
+    starts = (output.shape[2] - 1) // OUTPUTS * OUTPUTS * stride // 2
+    row = starts + pairs + (2 if stride == 1 else 4)
+    reach = (window[0] - 1) * attrs.dilation[0] + 1
+
+    def words(rows: int) -> int:
+        return CHANNELS * (weights + ((rows - 1) * attrs.strides[0] + reach) * row)
+
+    fitting = [n for n in range(1, output.shape[1] + 1) if words(n) * 4 <= MOST_SCRATCH]
+    rows = max(fitting, default=1)
+    return rows, words(rows)
 
 
 def reaches(
