@@ -23,6 +23,7 @@ from tvm_tiny.schedules.window import reach_of
 SOURCES = (*wide.CONVOLUTION_SOURCES, "tvm_tiny_wide_depthwise.c")
 CHANNELS = 4  # at a time
 OUTPUTS = 4  # of a row, at a time
+PLACE = 4  # words that say where these are
 PLANE_WIDTHS, PLANE_STRIDES = (3, 5, 7), (1, 2)
 MOST_SCRATCH = 8192
 
@@ -90,7 +91,9 @@ def _planes(
     reach = (window[0] - 1) * attrs.dilation[0] + 1
 
     def words(rows: int) -> int:
-        return CHANNELS * (weights + ((rows - 1) * attrs.strides[0] + reach) * row)
+        planes = ((rows - 1) * attrs.strides[0] + reach) * row
+        places = rows * -(-output.shape[2] // OUTPUTS) * PLACE
+        return CHANNELS * (weights + planes) + places
 
     fitting = [n for n in range(1, output.shape[1] + 1) if words(n) * 4 <= MOST_SCRATCH]
     rows = max(fitting, default=1)

@@ -74,6 +74,9 @@ TINY_DSP_3(tiny_mac_wide_low, "smlawb %0, %1, %2, %3")
 TINY_DSP_3(tiny_mac_wide_high, "smlawt %0, %1, %2, %3")
 /* the low half of b below, the high half of a above */
 TINY_DSP_2(tiny_low_high, "pkhbt %0, %2, %1")
+/* the low halves of both, a's below; the high halves */
+TINY_DSP_2(tiny_low_low, "pkhbt %0, %1, %2, lsl #16")
+TINY_DSP_2(tiny_high_high, "pkhtb %0, %2, %1, asr #16")
 /* a.low * b.low + a.high * b.high + c, and single products of halves */
 TINY_DSP_3(tiny_dual_mac, "smlad %0, %1, %2, %3")
 TINY_DSP_2(tiny_mul_low_low, "smulbb %0, %1, %2")
@@ -143,6 +146,12 @@ static inline int32_t tiny_add_odd_bytes(int32_t a, int32_t b) {
 
 static inline int32_t tiny_low_high(int32_t a, int32_t b) {
   return tiny_halves(tiny_low(b), tiny_high(a));
+}
+
+static inline int32_t tiny_low_low(int32_t a, int32_t b) { return tiny_halves(a, b); }
+
+static inline int32_t tiny_high_high(int32_t a, int32_t b) {
+  return tiny_halves(tiny_high(a), tiny_high(b));
 }
 
 static inline int32_t tiny_mac_low_low(int32_t a, int32_t b, int32_t c) {

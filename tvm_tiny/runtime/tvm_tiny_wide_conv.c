@@ -17,11 +17,13 @@ typedef struct channel_job {
   tiny_wide_scaling scaling;
   void *output; /* int16_t of the tile's pixels; their doubled sums if the multiplier is zero */
   int32_t step; /* bytes from pixel to pixel */
+  int32_t doubled_bias;
   const int16_t *fours_end, *end; /* of the windows: as far as there are four quads, and all */
 } channel_job;
 
+/* Sums begin with `first`: the doubled bias unless that is added later. */
 typedef void tile_function(const int16_t *windows, const int8_t *weight, const channel_job *job,
-                           int32_t doubled_bias);
+                           int32_t first);
 
 #if TINY_HAS_DSP
 
@@ -48,7 +50,7 @@ typedef void tile_function(const int16_t *windows, const int8_t *weight, const c
 
 #define BEGIN                         \
   "push {r2, r4-r11, lr}\n\t"         \
-  "ldrd r4, r5, [r2, #20]\n\t"        \
+  "ldrd r4, r5, [r2, #28]\n\t"        \
   "push {r4, r5}\n\t"
 #define LOOP(quad)        \
   "b 2f\n\t"              \
@@ -64,75 +66,102 @@ typedef void tile_function(const int16_t *windows, const int8_t *weight, const c
   "cmp r0, r2\n\t"        \
   "blo 3b\n\t"            \
   "ldr r2, [sp, #8]\n\t"  \
-  "ldmia r2, {r0, r1, r4, r5, r6}\n\t" \
+  "ldmia r2, {r0, r1, r4, r5, r6, r7, r11}\n\t" \
   "cmp r0, #0\n\t"       \
-  "beq 5f\n\t"
+  "beq 5f\n\t" \
+  "cmp r5, #0\n\t" \
+  "bne 6f\n\t"
+/* r0: multiplier, r1: offset, r4: shift, r5: fraction bits, r6: output, r7: step, r11: bias */
 #define SCALE(sum)                             \
-  "add r7, r1, " sum ", asr #31\n\t"           \
-  "smmlar " sum ", " sum ", r0, r7\n\t"        \
+  "add r2, r1, " sum ", asr #31\n\t"           \
+  "smmlar " sum ", " sum ", r0, r2\n\t"        \
   "asr " sum ", " sum ", r4\n\t"               \
   "ssat " sum ", #16, " sum "\n\t"
+#define SCALE_ONCE(sum)                        \
+  "lsl " sum ", " sum ", r5\n\t"               \
+  "add " sum ", " sum ", r11\n\t"              \
+  "smmlar " sum ", " sum ", r0, r1\n\t"        \
+  "asr " sum ", " sum ", r4\n\t"               \
+  "ssat " sum ", #16, " sum "\n\t"
+#define FOR_1(scale) scale("r3")
+#define FOR_2(scale) FOR_1(scale) scale("r8")
+#define FOR_4(scale) FOR_2(scale) scale("r9") scale("r10")
+#define FOR_6(scale) FOR_4(scale) scale("r12") scale("lr")
 #define END "add sp, #12\n\tpop {r4-r11, pc}"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 __attribute__((naked)) static void tile_of_6(const int16_t *windows, const int8_t *weight,
-                                             const channel_job *job, int32_t doubled_bias) {
+                                             const channel_job *job, int32_t first) {
   __asm__(BEGIN
           "mov r8, r3\n\t"
           "mov r9, r3\n\t"
           "mov r10, r3\n\t"
           "mov r12, r3\n\t"
-          "mov lr, r3\n\t" LOOP(QUAD_6) SCALE("r3") SCALE("r8") SCALE("r9") SCALE("r10")
-          SCALE("r12") SCALE("lr")
-          "strh r3, [r5]\n\t"
-          "strh r8, [r5, r6]\n\t"
-          "strh r9, [r5, r6, lsl #1]\n\t"
-          "add r5, r5, r6\n\t"
-          "add r5, r5, r6, lsl #1\n\t"
-          "strh r10, [r5]\n\t"
-          "strh r12, [r5, r6]\n\t"
-          "strh lr, [r5, r6, lsl #1]\n\t"
+          "mov lr, r3\n\t"
+          LOOP(QUAD_6) FOR_6(SCALE)
+          "7:\n\t"
+          "strh r3, [r6]\n\t"
+          "strh r8, [r6, r7]\n\t"
+          "strh r9, [r6, r7, lsl #1]\n\t"
+          "add r6, r6, r7\n\t"
+          "add r6, r6, r7, lsl #1\n\t"
+          "strh r10, [r6]\n\t"
+          "strh r12, [r6, r7]\n\t"
+          "strh lr, [r6, r7, lsl #1]\n\t"
           END "\n\t"
           "5:\n\t"
-          "stmia r5, {r3, r8, r9, r10, r12, lr}\n\t" END);
+          "stmia r6, {r3, r8, r9, r10, r12, lr}\n\t"
+          END "\n\t"
+          "6:\n\t" FOR_6(SCALE_ONCE) "b 7b");
 }
 
 __attribute__((naked)) static void tile_of_4(const int16_t *windows, const int8_t *weight,
-                                             const channel_job *job, int32_t doubled_bias) {
+                                             const channel_job *job, int32_t first) {
   __asm__(BEGIN
           "mov r8, r3\n\t"
           "mov r9, r3\n\t"
-          "mov r10, r3\n\t" LOOP(QUAD_4) SCALE("r3") SCALE("r8") SCALE("r9") SCALE("r10")
-          "strh r3, [r5]\n\t"
-          "strh r8, [r5, r6]\n\t"
-          "strh r9, [r5, r6, lsl #1]\n\t"
-          "add r5, r5, r6\n\t"
-          "strh r10, [r5, r6, lsl #1]\n\t"
+          "mov r10, r3\n\t"
+          LOOP(QUAD_4) FOR_4(SCALE)
+          "7:\n\t"
+          "strh r3, [r6]\n\t"
+          "strh r8, [r6, r7]\n\t"
+          "strh r9, [r6, r7, lsl #1]\n\t"
+          "add r6, r6, r7\n\t"
+          "strh r10, [r6, r7, lsl #1]\n\t"
           END "\n\t"
           "5:\n\t"
-          "stmia r5, {r3, r8, r9, r10}\n\t" END);
+          "stmia r6, {r3, r8, r9, r10}\n\t"
+          END "\n\t"
+          "6:\n\t" FOR_4(SCALE_ONCE) "b 7b");
 }
 
 __attribute__((naked)) static void tile_of_2(const int16_t *windows, const int8_t *weight,
-                                             const channel_job *job, int32_t doubled_bias) {
+                                             const channel_job *job, int32_t first) {
   __asm__(BEGIN
-          "mov r8, r3\n\t" LOOP(QUAD_2) SCALE("r3") SCALE("r8")
-          "strh r3, [r5]\n\t"
-          "strh r8, [r5, r6]\n\t"
+          "mov r8, r3\n\t"
+          LOOP(QUAD_2) FOR_2(SCALE)
+          "7:\n\t"
+          "strh r3, [r6]\n\t"
+          "strh r8, [r6, r7]\n\t"
           END "\n\t"
           "5:\n\t"
-          "stmia r5, {r3, r8}\n\t" END);
+          "stmia r6, {r3, r8}\n\t"
+          END "\n\t"
+          "6:\n\t" FOR_2(SCALE_ONCE) "b 7b");
 }
 
 __attribute__((naked)) static void tile_of_1(const int16_t *windows, const int8_t *weight,
-                                             const channel_job *job, int32_t doubled_bias) {
-  __asm__(BEGIN LOOP(QUAD_1) SCALE("r3")
-          "strh r3, [r5]\n\t"
+                                             const channel_job *job, int32_t first) {
+  __asm__(BEGIN LOOP(QUAD_1) FOR_1(SCALE)
+          "7:\n\t"
+          "strh r3, [r6]\n\t"
           END "\n\t"
           "5:\n\t"
-          "str r3, [r5]\n\t" END);
+          "str r3, [r6]\n\t"
+          END "\n\t"
+          "6:\n\t" FOR_1(SCALE_ONCE) "b 7b");
 }
 
 #pragma GCC diagnostic pop
@@ -151,12 +180,13 @@ static int32_t doubled_sum(const int16_t *windows, const int8_t *weight, int32_t
 }
 
 static void tile_of(int32_t pixels, const int16_t *windows, const int8_t *weight,
-                    const channel_job *job, int32_t doubled_bias) {
+                    const channel_job *job, int32_t first) {
   const int32_t quads = (int32_t)(job->end - windows) / (QUAD * pixels);
   for (int32_t p = 0; p < pixels; ++p) {
-    const int32_t sum = doubled_sum(windows + p * QUAD, weight, quads, pixels, doubled_bias);
+    const int32_t sum = doubled_sum(windows + p * QUAD, weight, quads, pixels, first);
     if (job->scaling.multiplier != 0) {
-      ((int16_t *)job->output)[p * job->step / 2] = tiny_wide_scale(&job->scaling, sum);
+      const int32_t rest = job->scaling.fraction_bits == 0 ? 0 : job->doubled_bias;
+      ((int16_t *)job->output)[p * job->step / 2] = tiny_wide_scale(&job->scaling, sum, rest);
     } else {
       ((int32_t *)job->output)[p] = sum;
     }
@@ -165,8 +195,8 @@ static void tile_of(int32_t pixels, const int16_t *windows, const int8_t *weight
 
 #define DEFINE_TILE(pixels)                                                                    \
   static void tile_of_##pixels(const int16_t *windows, const int8_t *weight,                   \
-                               const channel_job *job, int32_t doubled_bias) {                 \
-    tile_of(pixels, windows, weight, job, doubled_bias);                                       \
+                               const channel_job *job, int32_t first) {                        \
+    tile_of(pixels, windows, weight, job, first);                                              \
   }
 DEFINE_TILE(6)
 DEFINE_TILE(4)
@@ -253,25 +283,28 @@ static void tile_channels(const tiny_wide_layer *l, const int16_t *windows, cons
                               : pixels == 4 ? tile_of_4
                               : pixels == 2 ? tile_of_2
                                             : tile_of_1;
-  const int32_t quads = l->taps / QUAD;
+  const int32_t taps = l->taps;
+  const int32_t quads = taps / QUAD;
+  const tiny_wide_rule rule = tiny_wide_rule_of(l);
+  const int32_t *const end = bias + l->channels / l->groups;
   int32_t sums[MOST_PIXELS];
   channel_job job;
   job.step = l->channels * (int32_t)sizeof *output;
   job.fours_end = windows + quads / 4 * 4 * QUAD * pixels;
   job.end = windows + quads * QUAD * pixels;
-  for (int32_t c = l->channels / l->groups; c > 0; --c) {
-    job.scaling = tiny_wide_scaling_of(l, *bias, scaling);
-    if (job.scaling.multiplier != 0 && l->taps % QUAD == 0) {
+  for (; bias < end; ++bias) {
+    job.scaling = tiny_wide_scaling_of(&rule, *bias, scaling);
+    if (job.scaling.multiplier != 0 && taps % QUAD == 0) {
       job.output = output;
-      tile(windows, weight, &job, 2 * *bias);
+      job.doubled_bias = 2 * *bias;
+      tile(windows, weight, &job, rule.fraction_bits == 0 ? job.doubled_bias : 0);
     } else {
       job.scaling.multiplier = 0;
       job.output = sums;
       tile(windows, weight, &job, 0);
       finish_sums(l, windows, weight, *bias, scaling, pixels, sums, output);
     }
-    weight += l->taps;
-    ++bias;
+    weight += taps;
     scaling += 2;
     ++output;
   }

@@ -13,55 +13,95 @@
 
 enum { CHANNELS = 4, OUTPUTS = 4 };
 
-/* Four outputs of a row, as the functions in assembly read them. */
+/* Four outputs of a row: how many rows of taps are inside the image, and where in bytes they begin
+ * in the plane and among the weights; where the first output is.
+ */
+typedef struct quad_place {
+  int32_t rows, plane, weights, output;
+} quad_place;
+
+/* Quads of a channel, as the functions in assembly read them. */
 typedef struct quad_job {
   tiny_wide_scaling scaling;
   void *output; /* int16_t; doubled sums if the multiplier is zero */
   int32_t step; /* bytes from output to output */
   int32_t doubled_bias;
-  int32_t row_bytes; /* of the plane */
+  int32_t first; /* with which sums begin: the doubled bias unless that is added later */
+  int32_t row_bytes;     /* of the plane */
+  const quad_place *end; /* of the places */
 } quad_job;
 
-/* `rows` of taps, from the plane's `row` on. */
-typedef void quad_function(const int32_t *row, const int32_t *weights, const quad_job *job,
-                           int32_t rows);
+typedef void quad_function(const int32_t *plane, const int32_t *weights, const quad_job *job,
+                           const quad_place *places);
 
 #if TINY_HAS_DSP
 
 /* r0: plane, r1: weights, r3: rows that are left. Sums are in r8 to r11, the rest is for operands.
- * On the stack: bytes to the next row, the job.
+ * On the stack: what the sums begin with, plane, weights, job, places, bytes to the next row, end of
+ * the places, the output.
  */
 #define BEGIN(read)                   \
-  "push {r2, r4-r11, lr}\n\t"         \
-  "ldrd r8, r2, [r2, #20]\n\t"        \
-  "subs r2, #" #read "\n\t"           \
-  "push {r2, r4}\n\t"                 \
+  "push {r4-r11, lr}\n\t"             \
+  "ldrd r8, r4, [r2, #28]\n\t"        \
+  "ldr r5, [r2, #36]\n\t"             \
+  "subs r4, #" #read "\n\t"           \
+  "push {r0-r6}\n\t"                  \
   "mov r9, r8\n\t"                    \
   "mov r10, r8\n\t"                   \
   "mov r11, r8\n\t"                   \
-  "1:\n\t"
+  "push {r8-r11}\n\t"                 \
+  "1:\n\t"                            \
+  "ldr r12, [sp, #28]\n\t"            \
+  "ldrd r0, r1, [sp, #16]\n\t"        \
+  "ldmia r12!, {r3-r6}\n\t"           \
+  "ldr r2, [sp, #32]\n\t"             \
+  "str r12, [sp, #28]\n\t"            \
+  "add r0, r4\n\t"                    \
+  "add r1, r5\n\t"                    \
+  "str r6, [sp, #40]\n\t"             \
+  "ldm sp, {r8-r11}\n\t"              \
+  "2:\n\t"
+/* r0: multiplier, r1: offset, r4: shift, r5: fraction bits, r6: output, r7: step, r12: bias */
 #define SCALE(sum)                             \
-  "add r7, r1, " sum ", asr #31\n\t"           \
-  "smmlar " sum ", " sum ", r0, r7\n\t"        \
+  "add r2, r1, " sum ", asr #31\n\t"           \
+  "smmlar " sum ", " sum ", r0, r2\n\t"        \
+  "asr " sum ", " sum ", r4\n\t"               \
+  "ssat " sum ", #16, " sum "\n\t"
+#define SCALE_ONCE(sum)                        \
+  "lsl " sum ", " sum ", r5\n\t"               \
+  "add " sum ", " sum ", r12\n\t"              \
+  "smmlar " sum ", " sum ", r0, r1\n\t"        \
   "asr " sum ", " sum ", r4\n\t"               \
   "ssat " sum ", #16, " sum "\n\t"
 #define END                            \
   "subs r3, #1\n\t"                    \
+  "bne 2b\n\t"                         \
+  "ldr r2, [sp, #24]\n\t"              \
+  "ldr r3, [sp, #40]\n\t"              \
+  "ldmia r2, {r0, r1, r4-r7, r12}\n\t" \
+  "add r6, r3\n\t"                     \
+  "cbz r0, 4f\n\t"                     \
+  "cbnz r5, 5f\n\t"                    \
+  SCALE(A) SCALE(B) SCALE(C) SCALE(D)  \
+  "3:\n\t"                             \
+  "strh r8, [r6]\n\t"                  \
+  "strh r9, [r6, r7]\n\t"              \
+  "strh r10, [r6, r7, lsl #1]\n\t"     \
+  "add r6, r6, r7\n\t"                 \
+  "strh r11, [r6, r7, lsl #1]\n\t"     \
+  "ldr r2, [sp, #28]\n\t"              \
+  "ldr r3, [sp, #36]\n\t"              \
+  "cmp r2, r3\n\t"                     \
   "bne 1b\n\t"                         \
-  "ldr r2, [sp, #8]\n\t"               \
-  "ldmia r2, {r0, r1, r4, r5, r6}\n\t" \
-  "cbz r0, 2f\n\t"                     \
-  SCALE("r8") SCALE("r9") SCALE("r10") SCALE("r11") \
-  "strh r8, [r5]\n\t"                  \
-  "strh r9, [r5, r6]\n\t"              \
-  "strh r10, [r5, r6, lsl #1]\n\t"     \
-  "add r5, r5, r6\n\t"                 \
-  "strh r11, [r5, r6, lsl #1]\n\t"     \
-  "add sp, #12\n\t"                    \
-  "pop {r4-r11, pc}\n\t"               \
-  "2:\n\t"                             \
-  "stmia r5, {r8-r11}\n\t"             \
-  "add sp, #12\n\t"                    \
+  "b 6f\n\t"                           \
+  "4:\n\t"                             \
+  "stmia r6, {r8-r11}\n\t"             \
+  "b 6f\n\t"                           \
+  "5:\n\t"                             \
+  SCALE_ONCE(A) SCALE_ONCE(B) SCALE_ONCE(C) SCALE_ONCE(D) \
+  "b 3b\n\t"                           \
+  "6:\n\t"                             \
+  "add sp, #44\n\t"                    \
   "pop {r4-r11, pc}"
 
 /* Outputs 0 to 3: a pair of taps, the last tap, the first one. */
@@ -76,8 +116,8 @@ typedef void quad_function(const int32_t *row, const int32_t *weights, const qua
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
-__attribute__((naked)) static void quad_3_1(const int32_t *row, const int32_t *weights,
-                                            const quad_job *job, int32_t rows) {
+__attribute__((naked)) static void quad_3_1(const int32_t *plane, const int32_t *weights,
+                                            const quad_job *job, const quad_place *places) {
   __asm__(BEGIN(0)
           "ldmia r0, {r6, r7, r12}\n\t"
           "ldrd r4, r5, [r1], #8\n\t"
@@ -86,8 +126,8 @@ __attribute__((naked)) static void quad_3_1(const int32_t *row, const int32_t *w
           PAIR(C, "r7", "r4") FIRST(D, "r7", "r4") LAST(C, "r12", "r5") PAIR(D, "r12", "r5") END);
 }
 
-__attribute__((naked)) static void quad_5_1(const int32_t *row, const int32_t *weights,
-                                            const quad_job *job, int32_t rows) {
+__attribute__((naked)) static void quad_5_1(const int32_t *plane, const int32_t *weights,
+                                            const quad_job *job, const quad_place *places) {
   __asm__(BEGIN(0)
           "ldmia r1!, {r4-r7}\n\t"
           "ldrd r12, lr, [r0]\n\t"
@@ -100,8 +140,8 @@ __attribute__((naked)) static void quad_5_1(const int32_t *row, const int32_t *w
           LAST(C, "lr", "r7") PAIR(D, "lr", "r7") END);
 }
 
-__attribute__((naked)) static void quad_7_1(const int32_t *row, const int32_t *weights,
-                                            const quad_job *job, int32_t rows) {
+__attribute__((naked)) static void quad_7_1(const int32_t *plane, const int32_t *weights,
+                                            const quad_job *job, const quad_place *places) {
   __asm__(BEGIN(16)
           "ldmia r1!, {r2, r4-r7, r12}\n\t"
           "ldr lr, [r0], #4\n\t"
@@ -113,13 +153,13 @@ __attribute__((naked)) static void quad_7_1(const int32_t *row, const int32_t *w
           "ldr lr, [r0], #4\n\t"
           LAST(A, "lr", "r12") PAIR(B, "lr", "r12") PAIR(C, "lr", "r5") PAIR(D, "lr", "r7")
           "ldr lr, [r0]\n\t"
-          "ldr r2, [sp]\n\t"
+          "ldr r2, [sp, #32]\n\t"
           LAST(C, "lr", "r12") PAIR(D, "lr", "r12")
           "add r0, r2\n\t" END);
 }
 
-__attribute__((naked)) static void quad_3_2(const int32_t *row, const int32_t *weights,
-                                            const quad_job *job, int32_t rows) {
+__attribute__((naked)) static void quad_3_2(const int32_t *plane, const int32_t *weights,
+                                            const quad_job *job, const quad_place *places) {
   __asm__(BEGIN(0)
           "ldmia r0, {r6, r7, r12, lr}\n\t"
           "ldrd r4, r5, [r1], #8\n\t"
@@ -130,8 +170,8 @@ __attribute__((naked)) static void quad_3_2(const int32_t *row, const int32_t *w
           PAIR(D, "lr", "r4") LAST(D, "r6", "r5") END);
 }
 
-__attribute__((naked)) static void quad_5_2(const int32_t *row, const int32_t *weights,
-                                            const quad_job *job, int32_t rows) {
+__attribute__((naked)) static void quad_5_2(const int32_t *plane, const int32_t *weights,
+                                            const quad_job *job, const quad_place *places) {
   __asm__(BEGIN(12)
           "ldmia r1!, {r4-r6}\n\t"
           "ldmia r0!, {r7, r12, lr}\n\t"
@@ -143,8 +183,8 @@ __attribute__((naked)) static void quad_5_2(const int32_t *row, const int32_t *w
           PAIR(D, "r12", "r5") LAST(D, "lr", "r6") END);
 }
 
-__attribute__((naked)) static void quad_7_2(const int32_t *row, const int32_t *weights,
-                                            const quad_job *job, int32_t rows) {
+__attribute__((naked)) static void quad_7_2(const int32_t *plane, const int32_t *weights,
+                                            const quad_job *job, const quad_place *places) {
   __asm__(BEGIN(0)
           "ldmia r1!, {r4-r7}\n\t"
           "ldrd r12, lr, [r0]\n\t"
@@ -178,29 +218,35 @@ static int32_t row_sum(const int32_t *words, const int32_t *weights, int32_t pai
   return is_odd ? sum : sum + tiny_low(words[pairs]) * tiny_high(weights[second + pairs - 1]);
 }
 
-static void quad_of(int32_t size, int32_t stride, const int32_t *row, const int32_t *weights,
-                    const quad_job *job, int32_t rows) {
+static void quad_of(int32_t size, int32_t stride, const int32_t *plane, const int32_t *weights,
+                    const quad_job *job, const quad_place *places) {
   const int32_t pairs = size / 2;
   const int32_t second = stride == 1 ? pairs : 1;
-  for (int32_t i = 0; i < OUTPUTS; ++i) {
-    const int32_t *words = row + i * stride / 2;
-    int32_t sum = job->doubled_bias;
-    for (int32_t y = 0; y < rows; ++y) {
-      sum = row_sum(words, weights + y * (pairs + second), pairs, second, i * stride % 2, sum);
-      words += job->row_bytes / 4;
-    }
-    if (job->scaling.multiplier != 0) {
-      ((int16_t *)job->output)[i * job->step / 2] = tiny_wide_scale(&job->scaling, sum);
-    } else {
-      ((int32_t *)job->output)[i] = sum;
+  const int32_t rest = job->scaling.fraction_bits == 0 ? 0 : job->doubled_bias;
+  for (; places < job->end; ++places) {
+    uint8_t *output = (uint8_t *)job->output + places->output;
+    for (int32_t i = 0; i < OUTPUTS; ++i) {
+      const int32_t *words = plane + places->plane / 4 + i * stride / 2;
+      const int32_t *taps = weights + places->weights / 4;
+      int32_t sum = job->first;
+      for (int32_t y = 0; y < places->rows; ++y) {
+        sum = row_sum(words, taps, pairs, second, i * stride % 2, sum);
+        words += job->row_bytes / 4;
+        taps += pairs + second;
+      }
+      if (job->scaling.multiplier != 0) {
+        *(int16_t *)(output + i * job->step) = tiny_wide_scale(&job->scaling, sum, rest);
+      } else {
+        ((int32_t *)output)[i] = sum;
+      }
     }
   }
 }
 
 #define DEFINE_QUAD(size, stride)                                                              \
-  static void quad_##size##_##stride(const int32_t *row, const int32_t *weights,               \
-                                     const quad_job *job, int32_t rows) {                      \
-    quad_of(size, stride, row, weights, job, rows);                                            \
+  static void quad_##size##_##stride(const int32_t *plane, const int32_t *weights,             \
+                                     const quad_job *job, const quad_place *places) {          \
+    quad_of(size, stride, plane, weights, job, places);                                        \
   }
 DEFINE_QUAD(3, 1)
 DEFINE_QUAD(5, 1)
@@ -214,6 +260,7 @@ DEFINE_QUAD(7, 2)
 /* What all channels of a layer share. */
 typedef struct plane_layer {
   const tiny_wide_layer *l;
+  tiny_wide_rule rule;
   quad_function *quad;
   int32_t second;       /* where the second pairs begin in a row of weights */
   int32_t row_weights;  /* words */
@@ -221,6 +268,7 @@ typedef struct plane_layer {
   int32_t row_words; /* of a plane */
   int32_t plane_words;
   int32_t *weights, *planes; /* of four channels */
+  quad_place *places; /* of a strip of rows: whole quads, then what is left at the ends of rows */
 } plane_layer;
 
 static plane_layer plane_layer_of(const tiny_wide_layer *l, int32_t *scratch) {
@@ -232,6 +280,7 @@ static plane_layer plane_layer_of(const tiny_wide_layer *l, int32_t *scratch) {
   const int32_t rows = (l->tile - 1) * l->stride_y + (l->kernel_height - 1) * l->dilation_y + 1;
   plane_layer p;
   p.l = l;
+  p.rule = tiny_wide_rule_of(l);
   p.quad = quads[stride - 1][pairs - 1];
   p.second = stride == 1 ? pairs : 1;
   p.row_weights = pairs + p.second;
@@ -240,15 +289,8 @@ static plane_layer plane_layer_of(const tiny_wide_layer *l, int32_t *scratch) {
   p.plane_words = rows * p.row_words;
   p.weights = scratch;
   p.planes = scratch + CHANNELS * p.channel_weights;
+  p.places = (quad_place *)(p.planes + CHANNELS * p.plane_words);
   return p;
-}
-
-static int32_t lows(int32_t a, int32_t b) {
-  return (int32_t)(((uint32_t)a & 0xffffu) | (uint32_t)b << 16);
-}
-
-static int32_t highs(int32_t a, int32_t b) {
-  return (int32_t)((uint32_t)a >> 16 | ((uint32_t)b & 0xffff0000u));
 }
 
 /* Doubled weights of two channels, and of the two between them. */
@@ -266,10 +308,10 @@ static inline lanes doubled_weights(const int8_t *weight) {
 
 /* Store a pair of four channels' taps, `step` words apart. */
 static inline void store_pairs(int32_t *to, int32_t step, lanes first, lanes second) {
-  to[0] = lows(first.even, second.even);
-  to[step] = lows(first.odd, second.odd);
-  to[2 * step] = highs(first.even, second.even);
-  to[3 * step] = highs(first.odd, second.odd);
+  to[0] = tiny_low_low(first.even, second.even);
+  to[step] = tiny_low_low(first.odd, second.odd);
+  to[2 * step] = tiny_high_high(first.even, second.even);
+  to[3 * step] = tiny_high_high(first.odd, second.odd);
 }
 
 static void pack_four(const plane_layer *p, const int8_t *weight) {
@@ -298,8 +340,8 @@ static void pack_one(const plane_layer *p, const int8_t *weight, int32_t number)
   for (int32_t y = p->l->kernel_height; y > 0; --y) {
     for (int32_t i = 0; i < pairs; ++i) {
       const int8_t *taps = weight + 2 * i * channels;
-      to[i] = lows(2 * taps[0], 2 * taps[channels]);
-      to[p->second + i] = lows(2 * taps[channels], 2 * taps[2 * channels]);
+      to[i] = tiny_low_low(2 * taps[0], 2 * taps[channels]);
+      to[p->second + i] = tiny_low_low(2 * taps[channels], 2 * taps[2 * channels]);
     }
     weight += p->l->kernel_width * channels;
     to += p->row_weights;
@@ -318,8 +360,8 @@ static void gather_four(const plane_layer *p, const int8_t *from, int16_t *to, i
     const int32_t odd = tiny_add_odd_bytes(minus, left);
     const int32_t even_right = tiny_add_even_bytes(minus, right);
     const int32_t odd_right = tiny_add_odd_bytes(minus, right);
-    const int32_t words[CHANNELS] = {lows(even, even_right), lows(odd, odd_right),
-                                     highs(even, even_right), highs(odd, odd_right)};
+    const int32_t words[CHANNELS] = {tiny_low_low(even, even_right), tiny_low_low(odd, odd_right),
+                                     tiny_high_high(even, even_right), tiny_high_high(odd, odd_right)};
     memcpy(to, &words[0], 4);
     memcpy(to + step, &words[1], 4);
     memcpy(to + 2 * step, &words[2], 4);
@@ -347,9 +389,6 @@ static void gather_planes(const plane_layer *p, const int8_t *data, int32_t firs
   const int32_t top = first * l->stride_y - l->top;
   const int32_t end = tiny_min(top + p->plane_words / p->row_words, l->height);
   const int32_t width = tiny_min(l->width, 2 * p->row_words - l->left);
-  if (l->tile < l->output_height) { /* rows that were of the image may be of the border now */
-    memset(p->planes, 0, (size_t)(CHANNELS * p->plane_words) * sizeof *p->planes);
-  }
   for (int32_t y = tiny_max(top, 0); y < end; ++y) {
     const int8_t *row = data + y * l->width * l->depth;
     int16_t *to = (int16_t *)(p->planes + (y - top) * p->row_words) + l->left;
@@ -363,69 +402,93 @@ static void gather_planes(const plane_layer *p, const int8_t *data, int32_t firs
   }
 }
 
-/* Four outputs that are not stored as they are: some of them, or of a channel that is not usual. */
-static void rare_quad(const plane_layer *p, const int32_t *row, const int32_t *weights,
-                      quad_job job, int32_t rows, int32_t count, int32_t bias,
-                      const int32_t *scaling) {
+/* Places of a row of outputs; rows of taps outside the image are left out. */
+static void places_of_row(const plane_layer *p, int32_t first, int32_t y, quad_place *whole,
+                          quad_place *rest) {
   const tiny_wide_layer *l = p->l;
+  const int32_t top = y * l->stride_y - l->top;
+  const int32_t above = tiny_max(-top, 0);
+  const int32_t inside = tiny_min(l->kernel_height, l->height - top) - above;
+  const int is_cut = l->dilation_y == 1 && inside > 0;
+  const int32_t skipped = is_cut ? above : 0;
+  const int32_t row = (y - first) * l->stride_y + skipped;
+  quad_place place = {is_cut ? inside : l->kernel_height, row * p->row_words * 4,
+                      skipped * p->row_weights * 4,
+                      (y - first) * l->output_width * l->channels * 2};
+  for (int32_t left = l->output_width; left > 0; left -= OUTPUTS) {
+    *(left >= OUTPUTS ? whole++ : rest) = place;
+    place.plane += OUTPUTS * 2 * l->stride_x;
+    place.output += OUTPUTS * 2 * l->channels;
+  }
+}
+
+/* Return the end of whole quads, behind which rows are that have less than four outputs. */
+static quad_place *places_of_strip(const plane_layer *p, int32_t first, int32_t end) {
+  const int32_t whole = p->l->output_width / OUTPUTS;
+  quad_place *const rest = p->places + (end - first) * whole;
+  for (int32_t y = first; y < end; ++y) {
+    places_of_row(p, first, y, p->places + (y - first) * whole, rest + (y - first));
+  }
+  return rest;
+}
+
+/* Outputs that are not stored as they are: less than four, or of a channel that is not usual. */
+static void rare_quads(const plane_layer *p, const int32_t *plane, const int32_t *weights,
+                       quad_job job, const quad_place *places, const quad_place *end,
+                       int32_t count, int32_t bias, const int32_t *scaling) {
+  const tiny_wide_layer *l = p->l;
+  const tiny_wide_scaling usual = job.scaling;
   int16_t *output = job.output;
   int32_t sums[OUTPUTS];
   job.scaling.multiplier = 0;
   job.output = sums;
-  job.doubled_bias = 0;
-  p->quad(row, weights, &job, rows);
-  const tiny_wide_scaling usual = tiny_wide_scaling_of(l, bias, scaling);
-  for (int32_t i = 0; i < count; ++i) {
-    output[i * l->channels] = usual.multiplier != 0
-                                  ? tiny_wide_scale(&usual, sums[i] + 2 * bias)
-                                  : tiny_wide_scale_any(l, sums[i] / 2, bias, scaling);
-  }
-}
-
-/* A row of outputs of a channel. */
-static void output_row(const plane_layer *p, const int32_t *row, const int32_t *weights,
-                       quad_job *job, int32_t rows, int32_t bias, const int32_t *scaling) {
-  const tiny_wide_layer *l = p->l;
-  for (int32_t left = l->output_width; left > 0; left -= OUTPUTS) {
-    if (left >= OUTPUTS && job->scaling.multiplier != 0) {
-      p->quad(row, weights, job, rows);
-    } else {
-      rare_quad(p, row, weights, *job, rows, tiny_min(left, OUTPUTS), bias, scaling);
+  job.first = 0;
+  for (; places < end; ++places) {
+    int16_t *to = output + places->output / 2;
+    quad_place place = *places;
+    place.output = 0;
+    job.end = &place + 1;
+    p->quad(plane, weights, &job, &place);
+    for (int32_t i = 0; i < count; ++i) {
+      to[i * l->channels] = usual.multiplier != 0
+                                ? tiny_wide_scale(&usual, sums[i], 2 * bias)
+                                : tiny_wide_scale_any(l, sums[i] / 2, bias, scaling);
     }
-    row += OUTPUTS / 2 * l->stride_x;
-    job->output = (int16_t *)job->output + OUTPUTS * l->channels;
   }
 }
 
-/* A strip of outputs of a channel; rows of taps outside the image are left out. */
-static void output_strip(const plane_layer *p, int32_t first, int32_t number, int32_t bias,
-                         const int32_t *scaling, int16_t *output) {
+/* A strip of `rows` rows of outputs of a channel, the `number`th of four. */
+static void output_strip(const plane_layer *p, const quad_place *whole_end, int32_t rows,
+                         int32_t number, int32_t bias, const int32_t *scaling, int16_t *output) {
   const tiny_wide_layer *l = p->l;
   const int32_t *plane = p->planes + number * p->plane_words;
   const int32_t *weights = p->weights + number * p->channel_weights;
-  const int32_t end = tiny_min(first + l->tile, l->output_height);
+  const int32_t rest = l->output_width % OUTPUTS;
   quad_job job;
-  job.scaling = tiny_wide_scaling_of(l, bias, scaling);
+  job.scaling = tiny_wide_scaling_of(&p->rule, bias, scaling);
+  job.output = output;
   job.step = l->channels * (int32_t)sizeof *output;
-  job.doubled_bias = job.scaling.multiplier != 0 ? 2 * bias : 0;
   job.row_bytes = p->row_words * l->dilation_y * (int32_t)sizeof *plane;
-  for (int32_t y = first; y < end; ++y) {
-    const int32_t top = y * l->stride_y - l->top;
-    int32_t begin = 0;
-    int32_t rows = l->kernel_height;
-    if (l->dilation_y == 1) {
-      const int32_t above = tiny_max(-top, 0);
-      const int32_t inside = tiny_min(l->kernel_height, l->height - top) - above;
-      if (inside > 0) {
-        begin = above;
-        rows = inside;
-      }
-    }
-    job.output = output;
-    output_row(p, plane + begin * p->row_words, weights + begin * p->row_weights, &job, rows, bias,
-               scaling);
-    plane += l->stride_y * p->row_words;
-    output += l->output_width * l->channels;
+  job.end = whole_end;
+  if (job.scaling.multiplier == 0) {
+    rare_quads(p, plane, weights, job, p->places, whole_end, OUTPUTS, bias, scaling);
+  } else if (p->places < whole_end) {
+    job.doubled_bias = 2 * bias;
+    job.first = p->rule.fraction_bits == 0 ? job.doubled_bias : 0;
+    p->quad(plane, weights, &job, p->places);
+  }
+  if (rest > 0) {
+    rare_quads(p, plane, weights, job, whole_end, whole_end + rows, rest, bias, scaling);
+  }
+}
+
+static void pack_weights(const plane_layer *p, const int8_t *weight, int32_t count) {
+  if (count == CHANNELS) {
+    pack_four(p, weight);
+    return;
+  }
+  for (int32_t j = 0; j < count; ++j) {
+    pack_one(p, weight + j, j);
   }
 }
 
@@ -433,22 +496,20 @@ static void run_planes(const tiny_wide_layer *l, const int8_t *data, const int8_
                        const int32_t *bias, const int32_t *scaling, int32_t *scratch,
                        int16_t *output) {
   const plane_layer p = plane_layer_of(l, scratch);
-  memset(p.planes, 0, (size_t)(CHANNELS * p.plane_words) * sizeof *p.planes);
-  for (int32_t channel = 0; channel < l->channels; channel += CHANNELS) {
-    const int32_t count = tiny_min(CHANNELS, l->channels - channel);
-    if (count == CHANNELS) {
-      pack_four(&p, weight + channel);
-    }
-    for (int32_t j = 0; count < CHANNELS && j < count; ++j) {
-      pack_one(&p, weight + channel + j, j);
-    }
-    for (int32_t first = 0; first < l->output_height; first += l->tile) {
-      int16_t *to = output + first * l->output_width * l->channels + channel;
+  for (int32_t first = 0; first < l->output_height; first += l->tile) {
+    const int32_t end = tiny_min(first + l->tile, l->output_height);
+    const quad_place *whole_end = places_of_strip(&p, first, end);
+    memset(p.planes, 0, (size_t)(CHANNELS * p.plane_words) * sizeof *p.planes);
+    for (int32_t channel = 0; channel < l->channels; channel += CHANNELS) {
+      const int32_t count = tiny_min(CHANNELS, l->channels - channel);
+      pack_weights(&p, weight + channel, count);
       gather_planes(&p, data, first, channel, count);
       for (int32_t j = 0; j < count; ++j) {
-        output_strip(&p, first, j, bias[channel + j], scaling + 2 * (channel + j), to + j);
+        const int32_t c = channel + j;
+        output_strip(&p, whole_end, end - first, j, bias[c], scaling + 2 * c, output + c);
       }
     }
+    output += l->tile * l->output_width * l->channels;
   }
 }
 
