@@ -35,7 +35,7 @@ def kernel(attrs: ClampAttributes, data: TensorSpec) -> Kernel:
         [("data", data)],
         output,
         (data.elements, attrs.clamp_min, attrs.clamp_max),
-        sources=wide.SOURCES,
+        sources=wide.ELEMENTWISE_SOURCES,
         overlaps=(overlap,),
     )
 

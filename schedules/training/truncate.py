@@ -46,7 +46,7 @@ def kernel(attrs: ClampAttributes, data: TensorSpec) -> Kernel:
         [("data", data)],
         output,
         (data.elements, attrs.clamp_min, attrs.clamp_max),
-        sources=wide.SOURCES,
+        sources=wide.ELEMENTWISE_SOURCES,
         overlaps=(overlaps.elements(data, output),),
     )
 

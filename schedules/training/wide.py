@@ -6,6 +6,8 @@ time, so nothing about sums is proved from them: whatever leaves 32 bits saturat
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tvm_tiny.errors import UnsupportedError
@@ -13,7 +15,9 @@ from tvm_tiny.schedules import numerics, requantization
 from tvm_tiny.schedules.dialect import Array, TensorSpec
 from tvm_tiny.schedules.requantization import RequantizeAttributes
 
-SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_wide.h", "tvm_tiny_wide.c")
+HEADERS = ("tvm_tiny_dsp.h", "tvm_tiny_wide.h", "tvm_tiny_wide_scale.h")
+ELEMENTWISE_SOURCES = (*HEADERS, "tvm_tiny_wide_elementwise.c")
+CONVOLUTION_SOURCES = (*HEADERS, "tvm_tiny_wide_scale.c")
 INT16_MIN, INT16_MAX = -(1 << 15), (1 << 15) - 1
 MOST_TAPS = (1 << 15) - 1  # twice their products with any int8 stay below 2^31
 
@@ -45,9 +49,10 @@ def _saturate_int32(values: Array) -> Array:
     return np.clip(values, -numerics.INT32_LIMIT, numerics.INT32_LIMIT - 1)
 
 
-def scaling_table(multiplier: Array, shift: Array) -> Array:
-    """Multiplier and shift to the right of every channel, as the runtime reads them."""
-    return np.stack([multiplier, -shift.astype(np.int64)], axis=1).astype(np.int32)
+def scaling_table(multiplier: Array, shift: Array) -> tuple[str, Array]:
+    """Multiplier and shift to the right of every channel: a constant of the kernel."""
+    rows = np.stack([multiplier, -shift.astype(np.int64)], axis=1)
+    return "scaling", rows.astype(np.int32)
 
 
 def check_taps(taps: int) -> None:
@@ -56,6 +61,28 @@ def check_taps(taps: int) -> None:
         raise UnsupportedError(
             "a window of too many taps to train", limit=str(MOST_TAPS), found=taps
         )
+
+
+def layer_table(
+    attrs: Any, data: TensorSpec, output: TensorSpec, window: tuple[int, int], taps: int, tile: int
+) -> tuple[str, Array]:
+    """The runtime's tiny_wide_layer: a constant of the kernel."""
+    check_taps(taps)
+    numbers = [
+        *data.shape,
+        *output.shape[1:],
+        *window,
+        getattr(attrs, "groups", 1),
+        *attrs.strides,
+        *attrs.padding[:2],
+        *attrs.dilation,
+        attrs.input_zero_point,
+        attrs.output_zero_point,
+        attrs.fraction_bits,
+        taps,
+        tile,
+    ]
+    return "layer", np.array(numbers, np.int32)
 
 
 def as_wide(spec: TensorSpec) -> TensorSpec:

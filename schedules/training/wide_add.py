@@ -45,7 +45,7 @@ def kernel(attrs: QAddAttributes, a: TensorSpec, b: TensorSpec) -> Kernel:
         output,
         (output.elements,),
         constants=[("form", np.array(form, np.int32))],
-        sources=wide.SOURCES,
+        sources=wide.ELEMENTWISE_SOURCES,
         overlaps=(overlap, overlap),
     )
 

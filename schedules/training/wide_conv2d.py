@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvm_tiny.schedules import qconv2d
+from tvm_tiny.schedules import overlaps, qconv2d
 from tvm_tiny.schedules.dialect import (
     Argument,
     Array,
     Kernel,
     Operator,
+    Overlap,
     Reaches,
     TensorSpec,
     define,
@@ -21,6 +22,11 @@ from tvm_tiny.schedules.qconv2d import QConv2DAttributes
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
 from tvm_tiny.schedules.training import wide
 from tvm_tiny.schedules.window import reach_of
+
+SOURCES = (*wide.CONVOLUTION_SOURCES, "tvm_tiny_wide_conv.c")
+QUAD = 4  # taps in a word of weights
+TILES = (1, 2, 4, 6)
+MOST_SCRATCH = 8192
 
 
 def infer(
@@ -50,31 +56,49 @@ def kernel(
     multiplier: Array,
     shift: Array,
 ) -> Kernel:
-    """A call of the runtime."""
+    """A call of the runtime, which takes up to six pixels at a time."""
     output = infer(attrs, data, weight)
-    wide.check_taps(int(np.prod(weight.shape[1:])))
-    layer = [
-        *data.shape,
-        *output.shape[1:],
-        *weight.shape[1:3],
-        attrs.groups,
-        *attrs.strides,
-        *attrs.padding[:2],
-        *attrs.dilation,
-        attrs.input_zero_point,
-        attrs.output_zero_point,
-        attrs.fraction_bits,
-    ]
+    taps, pixels = int(np.prod(weight.shape[1:])), output.shape[1] * output.shape[2]
+    tile = _tile(taps, pixels)
+    halves = tile * -(-taps // QUAD) * QUAD
     return runtime_kernel(
         "wide_conv2d",
         "tiny_wide_conv2d",
         [("data", data), ("weight", weight), ("bias", bias)],
         output,
         constants=[
-            ("scaling", wide.scaling_table(multiplier, shift)),
-            ("layer", np.array(layer, np.int32)),
+            wide.scaling_table(multiplier, shift),
+            wide.layer_table(attrs, data, output, weight.shape[1:3], taps, tile),
         ],
-        sources=wide.SOURCES,
+        scratch=TensorSpec((halves,), "int16"),
+        sources=SOURCES,
+        overlaps=(
+            _overlap(attrs, data, output, weight.shape[1:3], tile),
+            *(None for a in (weight, bias) if isinstance(a, TensorSpec)),
+        ),
+    )
+
+
+def _tile(taps: int, pixels: int) -> int:
+    """Pixels of the largest tile that a layer has, or that the scratch may hold."""
+    room = max(MOST_SCRATCH // (2 * taps), 1)
+    return max(size for size in TILES if size <= min(room, pixels))
+
+
+def _overlap(
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    window: tuple[int, int],
+    tile: int,
+) -> Overlap | None:
+    """Tiles are expanded before their first output is written; groups read them again."""
+    if attrs.groups > 1:
+        return None
+    pixels = overlaps.tile_of(output.shape[1] * output.shape[2], tile)
+    images = np.arange(data.shape[0])[:, None, None] * (output.shape[1] * output.shape[2])
+    return overlaps.windows(
+        attrs, data, output, window, (images + pixels).reshape(-1, pixels.shape[1])
     )
 
 

@@ -40,7 +40,7 @@ def kernel(attrs: QMulAttributes, a: TensorSpec, b: TensorSpec) -> Kernel:
         output,
         (output.elements,),
         constants=[("form", np.array(form, np.int32))],
-        sources=wide.SOURCES,
+        sources=wide.ELEMENTWISE_SOURCES,
         overlaps=(overlap, overlap),
     )
 

@@ -37,6 +37,11 @@ static inline uint32_t tiny_repeat_byte(int32_t value) {
   return ((uint32_t)value & 0xffu) * 0x01010101u;
 }
 
+/* Both halves of a word the same. */
+static inline int32_t tiny_halves_of(int32_t value) {
+  return (int32_t)(((uint32_t)value & 0xffffu) * 0x00010001u);
+}
+
 #if TINY_HAS_DSP
 
 #define TINY_DSP_1(name, instruction)                    \
@@ -69,6 +74,9 @@ TINY_DSP_3(tiny_mac_wide_low, "smlawb %0, %1, %2, %3")
 TINY_DSP_3(tiny_mac_wide_high, "smlawt %0, %1, %2, %3")
 /* the low half of b below, the high half of a above */
 TINY_DSP_2(tiny_low_high, "pkhbt %0, %2, %1")
+/* the low halves of both, a's below; the high halves */
+TINY_DSP_2(tiny_low_low, "pkhbt %0, %1, %2, lsl #16")
+TINY_DSP_2(tiny_high_high, "pkhtb %0, %2, %1, asr #16")
 /* a.low * b.low + a.high * b.high + c, and single products of halves */
 TINY_DSP_3(tiny_dual_mac, "smlad %0, %1, %2, %3")
 TINY_DSP_2(tiny_mul_low_low, "smulbb %0, %1, %2")
@@ -124,8 +132,26 @@ static inline int32_t tiny_even_bytes(uint32_t word) {
 
 static inline int32_t tiny_odd_bytes(uint32_t word) { return tiny_even_bytes(word >> 8); }
 
+static inline int32_t tiny_add_halves(int32_t a, int32_t b) {
+  return tiny_halves(tiny_low(a) + tiny_low(b), tiny_high(a) + tiny_high(b));
+}
+
+static inline int32_t tiny_add_even_bytes(int32_t a, int32_t b) {
+  return tiny_add_halves(a, tiny_even_bytes((uint32_t)b));
+}
+
+static inline int32_t tiny_add_odd_bytes(int32_t a, int32_t b) {
+  return tiny_add_halves(a, tiny_odd_bytes((uint32_t)b));
+}
+
 static inline int32_t tiny_low_high(int32_t a, int32_t b) {
   return tiny_halves(tiny_low(b), tiny_high(a));
+}
+
+static inline int32_t tiny_low_low(int32_t a, int32_t b) { return tiny_halves(a, b); }
+
+static inline int32_t tiny_high_high(int32_t a, int32_t b) {
+  return tiny_halves(tiny_high(a), tiny_high(b));
 }
 
 static inline int32_t tiny_mac_low_low(int32_t a, int32_t b, int32_t c) {

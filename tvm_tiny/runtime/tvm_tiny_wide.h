@@ -11,15 +11,20 @@ typedef struct tiny_wide_layer {
   int32_t kernel_height, kernel_width, groups;
   int32_t stride_y, stride_x, top, left, dilation_y, dilation_x;
   int32_t input_zero_point, output_zero_point, fraction_bits;
+  int32_t taps; /* of an output */
+  /* pixels, or rows of outputs of planes, that the scratch has room for; zero without planes */
+  int32_t tile;
 } tiny_wide_layer;
 
 /* Weights are OHWI, or HWC; `scaling` holds each channel's multiplier and shift to the right,
  * `layer` a tiny_wide_layer.
  */
 void tiny_wide_conv2d(const int8_t *data, const int8_t *weight, const int32_t *bias,
-                      const int32_t *scaling, const int32_t *layer, int16_t *output);
+                      const int32_t *scaling, const int32_t *layer, int16_t *scratch,
+                      int16_t *output);
 void tiny_wide_depthwise_conv2d(const int8_t *data, const int8_t *weight, const int32_t *bias,
-                                const int32_t *scaling, const int32_t *layer, int16_t *output);
+                                const int32_t *scaling, const int32_t *layer, int32_t *scratch,
+                                int16_t *output);
 
 /* `form`: zero point, multiplier and shift to the right of a, b and the output; the sign of b. */
 void tiny_wide_add(const int8_t *a, const int8_t *b, const int32_t *form, int16_t *output,
