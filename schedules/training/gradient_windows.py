@@ -19,6 +19,7 @@ SOURCES = (
     "tvm_tiny_depthwise_gradient.c",
     "tvm_tiny_gradient.c",
     "tvm_tiny_gradient.h",
+    "tvm_tiny_gradient_sums.c",
     "tvm_tiny_gradient_sums.h",
 )
 LARGEST_WEIGHT = 127  # of trained weights; no -128

@@ -67,15 +67,20 @@ typedef struct {
 static void sum_pixel(const input_job *job, tiny_run rows, tiny_run columns, const float *gradient,
                       float *sums) {
   const tiny_window *window = &job->window;
+  const int32_t tap = rows.first * window->kernel_width + columns.first;
+  const int32_t pixel = rows.start * window->columns + columns.start;
+  const tiny_vectors vectors = {
+      .a = job->weights + tap * job->lanes,
+      .b = gradient + pixel * window->outputs,
+      .a_row = job->down.tap_step * window->kernel_width * job->lanes,
+      .b_row = -job->down.gradient_step * window->columns * window->outputs,
+      .a_step = job->right.tap_step * job->lanes,
+      .b_step = -job->right.gradient_step * window->outputs,
+      .rows = rows.count,
+      .count = columns.count,
+      .lanes = job->lanes};
   tiny_zero_floats(sums, job->lanes);
-  for (int32_t y = 0; y < rows.count; ++y) {
-    const int32_t tap =
-        (rows.first + y * job->down.tap_step) * window->kernel_width + columns.first;
-    const int32_t pixel = (rows.start - y * job->down.gradient_step) * window->columns + columns.start;
-    tiny_multiply_lanes(sums, job->weights + tap * job->lanes, job->right.tap_step * job->lanes,
-                        gradient + pixel * window->outputs,
-                        -job->right.gradient_step * window->outputs, columns.count, job->lanes);
-  }
+  tiny_sum_vectors(&vectors, sums);
 }
 
 /* Sums of a tile's channels, of which `multiplier` make one of the input's. */
@@ -127,10 +132,7 @@ void tiny_depthwise_input_gradient(const float *gradient, const int8_t *weight,
   }
   for (int32_t channel = 0; channel < window.outputs; channel += job.lanes) {
     job.lanes = lanes_of(window.outputs - channel, TINY_LANES);
-    for (int32_t tap = 0; tap < taps; ++tap) {
-      tiny_to_floats(weight + tap * window.outputs + channel, 0, job.lanes,
-                     scratch + tap * job.lanes);
-    }
+    tiny_bytes_to_floats(weight + channel, window.outputs, taps, job.lanes, 0, scratch, job.lanes);
     sum_tile(&job, channel, gradient, output);
   }
 }
@@ -155,13 +157,14 @@ static void expand_row(const weight_job *job, int32_t y, int32_t channel, int32_
   const int32_t multiplier = window->outputs / window->channels;
   const int8_t *data = job->data + y * window->width * window->channels;
   float *row = job->row;
+  if (multiplier == 1) {
+    tiny_bytes_to_floats(data + channel, window->channels, window->width, lanes, job->zero_point,
+                         row, lanes);
+    return;
+  }
   for (int32_t x = 0; x < window->width; ++x) {
-    if (multiplier == 1) {
-      tiny_to_floats(data + channel, job->zero_point, lanes, row);
-    } else {
-      for (int32_t j = 0; j < lanes; ++j) {
-        row[j] = (float)(data[(channel + j) / multiplier] - job->zero_point);
-      }
+    for (int32_t j = 0; j < lanes; ++j) {
+      row[j] = (float)(data[(channel + j) / multiplier] - job->zero_point);
     }
     data += window->channels;
     row += lanes;
@@ -176,8 +179,14 @@ static void multiply_row(const weight_job *job, int32_t ky, int32_t output_row, 
   float *sums = job->sums + ky * window->kernel_width * lanes;
   for (int32_t kx = 0; kx < window->kernel_width; ++kx) {
     const tiny_run run = job->columns[kx];
-    tiny_multiply_lanes(sums, job->row + run.start * lanes, window->stride_width * lanes,
-                        gradient + run.first * window->outputs, window->outputs, run.count, lanes);
+    const tiny_vectors vectors = {.a = job->row + run.start * lanes,
+                                  .b = gradient + run.first * window->outputs,
+                                  .a_step = window->stride_width * lanes,
+                                  .b_step = window->outputs,
+                                  .rows = 1,
+                                  .count = run.count,
+                                  .lanes = lanes};
+    tiny_sum_vectors(&vectors, sums);
     sums += lanes;
   }
 }

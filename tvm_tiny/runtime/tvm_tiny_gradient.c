@@ -13,19 +13,6 @@ static tiny_window window_of(const int32_t *table) {
   return window;
 }
 
-/* Sums of which only `count` are in memory. */
-static void accumulate_part(float *output, int32_t count, const float *panel, const float *factors,
-                            int32_t rows, int32_t width) {
-  float sums[TINY_SUMS] = {0};
-  for (int32_t j = 0; j < count; ++j) {
-    sums[j] = output[j];
-  }
-  tiny_accumulate(sums, sums, panel, factors, 1, rows, width);
-  for (int32_t j = 0; j < count; ++j) {
-    output[j] = sums[j];
-  }
-}
-
 /* Weights of some input channels, for each of some output channels. */
 typedef struct {
   const float *panel;
@@ -34,35 +21,45 @@ typedef struct {
   int32_t width;
 } weight_panel;
 
-/* Of one tap: adds the products of all pixels, from the first output and input channel on. */
-static void scatter_tap(const tiny_window *window, const weight_panel *weights, tiny_run rows,
-                        tiny_run columns, const float *gradient, float *output) {
-  const int32_t output_step = window->stride_width * window->channels;
-  for (int32_t y = 0; y < rows.count; ++y) {
-    const int32_t from = (rows.first + y) * window->columns + columns.first;
-    const int32_t to = (rows.start + y * window->stride_height) * window->width + columns.start;
-    const float *factors = gradient + from * window->outputs;
-    float *sums = output + to * window->channels;
-    for (int32_t x = 0; x < columns.count; ++x) {
-      if (weights->count == weights->width) {
-        tiny_accumulate(sums, sums, weights->panel, factors, 1, weights->rows, weights->width);
-      } else {
-        accumulate_part(sums, weights->count, weights->panel, factors, weights->rows,
-                        weights->width);
-      }
-      factors += window->outputs;
-      sums += output_step;
-    }
+/* Pixels whose sums are not all in memory. */
+static void sum_part(const tiny_products *products, int32_t count) {
+  tiny_products pixel = *products;
+  float sums[TINY_SUMS];
+  pixel.rows = 1;
+  pixel.from = sums;
+  for (int32_t row = 0; row < products->rows; ++row) {
+    float *output = products->to + row * products->to_step;
+    memcpy(sums, output, (size_t)count * sizeof *sums);
+    tiny_zero_floats(sums + count, products->width - count);
+    pixel.to = sums;
+    tiny_sum_products(&pixel);
+    memcpy(output, sums, (size_t)count * sizeof *sums);
+    pixel.factors += products->row_step;
   }
 }
 
-static void fill_panel(const int8_t *weight, int32_t step, const weight_panel *weights,
-                       float *panel) {
-  for (int32_t row = 0; row < weights->rows; ++row) {
-    tiny_to_floats(weight, 0, weights->count, panel);
-    tiny_zero_floats(panel + weights->count, weights->width - weights->count);
-    panel += weights->width;
-    weight += step;
+/* Of one tap: adds the products of all pixels, from the first output and input channel on. */
+static void scatter_tap(const tiny_window *window, const weight_panel *weights, tiny_run rows,
+                        tiny_run columns, const float *gradient, float *output) {
+  const int32_t step = window->stride_width * window->channels;
+  tiny_products products = {.panel = weights->panel,
+                            .from_step = step,
+                            .to_step = step,
+                            .row_step = window->outputs,
+                            .factor_step = 1,
+                            .count = weights->rows,
+                            .rows = columns.count,
+                            .width = weights->width};
+  for (int32_t y = 0; y < rows.count; ++y) {
+    const int32_t from = (rows.first + y) * window->columns + columns.first;
+    const int32_t to = (rows.start + y * window->stride_height) * window->width + columns.start;
+    products.factors = gradient + from * window->outputs;
+    products.from = products.to = output + to * window->channels;
+    if (weights->count == weights->width) {
+      tiny_sum_products(&products);
+    } else {
+      sum_part(&products, weights->count);
+    }
   }
 }
 
@@ -78,7 +75,7 @@ static void scatter_panel(const tiny_window *window, const weight_panel *weights
     for (int32_t kx = 0; kx < window->kernel_width; ++kx) {
       const tiny_run columns = tiny_run_of(kx * window->dilation_width - window->left,
                                            window->stride_width, window->width, window->columns);
-      fill_panel(weight, step, weights, panel);
+      tiny_bytes_to_floats(weight, step, weights->rows, weights->count, 0, panel, weights->width);
       scatter_tap(window, weights, rows, columns, gradient, output);
       weight += depth;
     }
@@ -201,12 +198,18 @@ static void sum_columns(const weight_job *job, int32_t group, int32_t column, in
       if (row == 0 || length < pixels) {
         gather(job, group, column, count, width, pixel, pixel + length);
       }
-      float *sums = job->sums;
-      for (int32_t o = first; o < end; ++o) {
-        tiny_accumulate(pixel == 0 ? zeros : sums, sums, job->panel,
-                        job->gradient + pixel * outputs + o, outputs, length, width);
-        sums += TINY_SUMS;
-      }
+      const tiny_products products = {.from = pixel == 0 ? zeros : job->sums,
+                                      .to = job->sums,
+                                      .panel = job->panel,
+                                      .factors = job->gradient + pixel * outputs + first,
+                                      .from_step = pixel == 0 ? 0 : TINY_SUMS,
+                                      .to_step = TINY_SUMS,
+                                      .row_step = 1,
+                                      .factor_step = outputs,
+                                      .count = length,
+                                      .rows = end - first,
+                                      .width = width};
+      tiny_sum_products(&products);
     }
     for (int32_t o = first; o < end; ++o) {
       finish(job, o, column, count, job->sums + (o - first) * TINY_SUMS);

@@ -1,0 +1,267 @@
+#include "tvm_tiny_gradient_sums.h"
+
+#if TINY_HAS_FMA
+
+/* Sums are s0 on, the factor is s31, what it is multiplied with goes to the registers between. */
+#define FMA(sum, other) "vfma.f32 s" #sum ", s31, s" #other "\n\t"
+#define LOAD(first, last) "vldmia %[panel]!, {s" #first "-s" #last "}\n\t"
+
+#define ROW_8                                                                              \
+  LOAD(8, 15)                                                                              \
+  FMA(0, 8) FMA(1, 9) FMA(2, 10) FMA(3, 11) FMA(4, 12) FMA(5, 13) FMA(6, 14) FMA(7, 15)
+#define ROW_12                                                                             \
+  LOAD(12, 23)                                                                             \
+  FMA(0, 12) FMA(1, 13) FMA(2, 14) FMA(3, 15) FMA(4, 16) FMA(5, 17)                        \
+  FMA(6, 18) FMA(7, 19) FMA(8, 20) FMA(9, 21) FMA(10, 22) FMA(11, 23)
+#define ROW_16                                                                             \
+  LOAD(16, 23)                                                                             \
+  FMA(0, 16) FMA(1, 17) FMA(2, 18) FMA(3, 19) FMA(4, 20) FMA(5, 21) FMA(6, 22) FMA(7, 23)  \
+  LOAD(16, 23)                                                                             \
+  FMA(8, 16) FMA(9, 17) FMA(10, 18) FMA(11, 19)                                            \
+  FMA(12, 20) FMA(13, 21) FMA(14, 22) FMA(15, 23)
+#define ROW_24                                                                             \
+  LOAD(24, 29) FMA(0, 24) FMA(1, 25) FMA(2, 26) FMA(3, 27) FMA(4, 28) FMA(5, 29)           \
+  LOAD(24, 29) FMA(6, 24) FMA(7, 25) FMA(8, 26) FMA(9, 27) FMA(10, 28) FMA(11, 29)         \
+  LOAD(24, 29) FMA(12, 24) FMA(13, 25) FMA(14, 26) FMA(15, 27) FMA(16, 28) FMA(17, 29)     \
+  LOAD(24, 29) FMA(18, 24) FMA(19, 25) FMA(20, 26) FMA(21, 27) FMA(22, 28) FMA(23, 29)
+
+#define VECTOR_REGISTERS                                                                   \
+  "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13",  \
+      "s14", "s15", "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23", "s24", "s25",  \
+      "s26", "s27", "s28", "s29", "s30", "s31"
+
+/* Two factors at a time; of an odd number the first alone. Shifted left, both zeros are zero. */
+#define SUM_ROWS(name, width, last, row)                                                   \
+  static void name(const tiny_products *products) {                                        \
+    const float *from = products->from, *factors = products->factors;                      \
+    const int32_t step = products->factor_step * 4;                                        \
+    float *to = products->to;                                                              \
+    for (int32_t n = products->rows; n > 0; --n) {                                         \
+      const float *panel = products->panel, *next = factors;                               \
+      int32_t count = products->count;                                                     \
+      uint32_t a, b, shifted;                                                              \
+      __asm__ volatile(                                                                    \
+          "vldmia %[from], {s0-s" #last "}\n\t"                                            \
+          "tst %[count], #1\n\t"                                                           \
+          "beq 1f\n\t"                                                                     \
+          "ldr %[b], [%[next]]\n\t"                                                        \
+          "add %[next], %[step]\n\t"                                                       \
+          "add %[count], #1\n\t"                                                           \
+          "b 3f\n"                                                                         \
+          "1:\n\t"                                                                         \
+          "ldr %[a], [%[next]]\n\t"                                                        \
+          "ldr %[b], [%[next], %[step]]\n\t"                                               \
+          "add %[next], %[next], %[step], lsl #1\n\t"                                      \
+          "lsls %[shifted], %[a], #1\n\t"                                                  \
+          "beq 2f\n\t"                                                                     \
+          "vmov s31, %[a]\n\t" row                                                         \
+          "3:\n\t"                                                                         \
+          "lsls %[shifted], %[b], #1\n\t"                                                  \
+          "beq 4f\n\t"                                                                     \
+          "vmov s31, %[b]\n\t" row                                                         \
+          "5:\n\t"                                                                         \
+          "subs %[count], #2\n\t"                                                          \
+          "bne 1b\n\t"                                                                     \
+          "b 6f\n"                                                                         \
+          "2:\n\t"                                                                         \
+          "add %[panel], #4 * " #width "\n\t"                                              \
+          "b 3b\n"                                                                         \
+          "4:\n\t"                                                                         \
+          "add %[panel], #4 * " #width "\n\t"                                              \
+          "b 5b\n"                                                                         \
+          "6:\n\t"                                                                         \
+          "vstmia %[to], {s0-s" #last "}"                                                  \
+          : [panel] "+r"(panel), [next] "+r"(next), [count] "+r"(count), [a] "=&r"(a),     \
+            [b] "=&r"(b), [shifted] "=&r"(shifted)                                         \
+          : [from] "r"(from), [to] "r"(to), [step] "r"(step)                               \
+          : "cc", "memory", VECTOR_REGISTERS);                                             \
+      from += products->from_step;                                                         \
+      to += products->to_step;                                                             \
+      factors += products->row_step;                                                       \
+    }                                                                                      \
+  }
+
+SUM_ROWS(sum_8, 8, 7, ROW_8)
+SUM_ROWS(sum_12, 12, 11, ROW_12)
+SUM_ROWS(sum_16, 16, 15, ROW_16)
+SUM_ROWS(sum_24, 24, 23, ROW_24)
+
+void tiny_sum_products(const tiny_products *products) {
+  switch (products->width) {
+    case 8:
+      sum_8(products);
+      break;
+    case 12:
+      sum_12(products);
+      break;
+    case 16:
+      sum_16(products);
+      break;
+    default:
+      sum_24(products);
+  }
+}
+
+#define FMA_LANES(sum, a, b) "vfma.f32 s" #sum ", s" #a ", s" #b "\n\t"
+#define LOAD_A "vldmia %[a]!, {s16-s23}\n\t"
+#define LOAD_B "vldmia %[b]!, {s24-s31}\n\t"
+#define LANES_0                                                                            \
+  LOAD_A LOAD_B FMA_LANES(0, 16, 24) FMA_LANES(1, 17, 25) FMA_LANES(2, 18, 26)             \
+  FMA_LANES(3, 19, 27) FMA_LANES(4, 20, 28) FMA_LANES(5, 21, 29) FMA_LANES(6, 22, 30)      \
+  FMA_LANES(7, 23, 31)
+#define LANES_8                                                                            \
+  LOAD_A LOAD_B FMA_LANES(8, 16, 24) FMA_LANES(9, 17, 25) FMA_LANES(10, 18, 26)            \
+  FMA_LANES(11, 19, 27) FMA_LANES(12, 20, 28) FMA_LANES(13, 21, 29) FMA_LANES(14, 22, 30)  \
+  FMA_LANES(15, 23, 31)
+
+/* Steps are counted from the end of a vector, and rows from the end of a row. */
+#define SUM_LANES(name, lanes, last, body)                                                 \
+  static void name(const tiny_vectors *vectors, float *sums) {                             \
+    const float *a = vectors->a, *b = vectors->b;                                          \
+    const int32_t count = vectors->count;                                                  \
+    const int32_t a_step = (vectors->a_step - lanes) * 4;                                  \
+    const int32_t b_step = (vectors->b_step - lanes) * 4;                                  \
+    const int32_t a_row = (vectors->a_row - count * vectors->a_step) * 4;                  \
+    const int32_t b_row = (vectors->b_row - count * vectors->b_step) * 4;                  \
+    int32_t rows = vectors->rows, left;                                                    \
+    __asm__ volatile(                                                                      \
+        "vldmia %[sums], {s0-s" #last "}\n"                                                \
+        "1:\n\t"                                                                           \
+        "mov %[left], %[count]\n"                                                          \
+        "2:\n\t" body                                                                      \
+        "add %[a], %[a_step]\n\t"                                                          \
+        "add %[b], %[b_step]\n\t"                                                          \
+        "subs %[left], #1\n\t"                                                             \
+        "bne 2b\n\t"                                                                       \
+        "add %[a], %[a_row]\n\t"                                                           \
+        "add %[b], %[b_row]\n\t"                                                           \
+        "subs %[rows], #1\n\t"                                                             \
+        "bne 1b\n\t"                                                                       \
+        "vstmia %[sums], {s0-s" #last "}"                                                  \
+        : [a] "+r"(a), [b] "+r"(b), [rows] "+r"(rows), [left] "=&r"(left)                  \
+        : [sums] "r"(sums), [count] "r"(count), [a_step] "r"(a_step),                      \
+          [b_step] "r"(b_step), [a_row] "r"(a_row), [b_row] "r"(b_row)                     \
+        : "cc", "memory", VECTOR_REGISTERS);                                               \
+  }
+
+SUM_LANES(sum_lanes_8, 8, 7, LANES_0)
+SUM_LANES(sum_lanes_16, 16, 15, LANES_0 LANES_8)
+
+#else
+
+void tiny_sum_products(const tiny_products *products) {
+  const float *from = products->from, *factors = products->factors;
+  const int32_t width = products->width;
+  float *to = products->to;
+  for (int32_t row = 0; row < products->rows; ++row) {
+    float sums[TINY_SUMS];
+    for (int32_t j = 0; j < width; ++j) {
+      sums[j] = from[j];
+    }
+    for (int32_t i = 0; i < products->count; ++i) {
+      const float factor = factors[i * products->factor_step];
+      for (int32_t j = 0; factor != 0.0f && j < width; ++j) {
+        sums[j] = __builtin_fmaf(factor, products->panel[i * width + j], sums[j]);
+      }
+    }
+    for (int32_t j = 0; j < width; ++j) {
+      to[j] = sums[j];
+    }
+    from += products->from_step;
+    to += products->to_step;
+    factors += products->row_step;
+  }
+}
+
+#endif
+
+static void sum_any_lanes(const tiny_vectors *vectors, float *sums) {
+  for (int32_t row = 0; row < vectors->rows; ++row) {
+    const float *a = vectors->a + row * vectors->a_row;
+    const float *b = vectors->b + row * vectors->b_row;
+    for (int32_t i = 0; i < vectors->count; ++i) {
+      for (int32_t j = 0; j < vectors->lanes; ++j) {
+        sums[j] = __builtin_fmaf(a[j], b[j], sums[j]);
+      }
+      a += vectors->a_step;
+      b += vectors->b_step;
+    }
+  }
+}
+
+void tiny_sum_vectors(const tiny_vectors *vectors, float *sums) {
+  if (vectors->rows <= 0 || vectors->count <= 0) {
+    return;
+  }
+#if TINY_HAS_FMA
+  if (vectors->lanes == 16) {
+    sum_lanes_16(vectors, sums);
+    return;
+  }
+  if (vectors->lanes == 8) {
+    sum_lanes_8(vectors, sums);
+    return;
+  }
+#endif
+  sum_any_lanes(vectors, sums);
+}
+
+/* Eight at a time as far as possible; returns how many are done. */
+static int32_t eights_to_floats(const int8_t *bytes, int32_t count, int32_t offset, float *floats) {
+#if TINY_HAS_FMA
+  int32_t left = count >> 3, a, b;
+  const float less = (float)offset;
+  if (left == 0) {
+    return 0;
+  }
+#define PAIR(low, high, first, second)        \
+  "ldrsb %[a], [%[bytes], #" #first "]\n\t"   \
+  "ldrsb %[b], [%[bytes], #" #second "]\n\t"  \
+  "vmov s" #low ", s" #high ", %[a], %[b]\n\t"
+#define CONVERT(number) "vcvt.f32.s32 s" #number ", s" #number "\n\t"
+#define EIGHTS                                                                             \
+  "1:\n\t"                                                                                 \
+  "ldrsb %[a], [%[bytes]], #8\n\t"                                                         \
+  "ldrsb %[b], [%[bytes], #-7]\n\t"                                                        \
+  "vmov s0, s1, %[a], %[b]\n\t" PAIR(2, 3, -6, -5) PAIR(4, 5, -4, -3) PAIR(6, 7, -2, -1)   \
+  CONVERT(0) CONVERT(1) CONVERT(2) CONVERT(3) CONVERT(4) CONVERT(5) CONVERT(6) CONVERT(7)
+#define STORE                          \
+  "vstmia %[floats]!, {s0-s7}\n\t"     \
+  "subs %[left], #1\n\t"               \
+  "bne 1b"
+#define LESS(number) "vsub.f32 s" #number ", s8\n\t"
+  if (offset == 0) {
+    __asm__ volatile(EIGHTS STORE
+                     : [bytes] "+r"(bytes), [floats] "+r"(floats), [left] "+r"(left),
+                       [a] "=&r"(a), [b] "=&r"(b)
+                     :
+                     : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
+  } else {
+    __asm__ volatile("vmov s8, %[less]\n" EIGHTS LESS(0) LESS(1) LESS(2) LESS(3) LESS(4) LESS(5)
+                         LESS(6) LESS(7) STORE
+                     : [bytes] "+r"(bytes), [floats] "+r"(floats), [left] "+r"(left),
+                       [a] "=&r"(a), [b] "=&r"(b)
+                     : [less] "r"(less)
+                     : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8");
+  }
+  return count & ~7;
+#else
+  (void)bytes, (void)count, (void)offset, (void)floats;
+  return 0;
+#endif
+}
+
+void tiny_bytes_to_floats(const int8_t *bytes, int32_t step, int32_t rows, int32_t count,
+                          int32_t offset, float *floats, int32_t width) {
+  for (; rows > 0; --rows) {
+    int32_t j = eights_to_floats(bytes, count, offset, floats);
+    for (; j < count; ++j) {
+      floats[j] = (float)(bytes[j] - offset);
+    }
+    for (; j < width; ++j) {
+      floats[j] = 0.0f;
+    }
+    bytes += step;
+    floats += width;
+  }
+}
