@@ -2,8 +2,11 @@
 
 #include "tvm_tiny.h"
 #include "tvm_tiny_float.h"
+#include "tvm_tiny_float_runs.h"
 
 TINY_SCALAR_FLOATS
+
+enum { SIXTEEN = 16 };
 
 /* Number of the element that gradient `number` of a row is for. */
 static int32_t element_of(const int32_t *places, int32_t row, int32_t number) {
@@ -59,12 +62,14 @@ void tiny_sgd_update_float(const float *parameter, const float *gradient, const 
 void tiny_bias_update(const int32_t *bias, const float *gradient, const float *rate,
                       const float *scale, int32_t *y, int32_t pixels, int32_t channels,
                       int32_t limit) {
-  for (int32_t c = 0; c < channels; ++c) {
-    float sum = 0.0f;
-    for (int32_t pixel = 0; pixel < pixels; ++pixel) {
-      sum += gradient[pixel * channels + c];
+  float sums[SIXTEEN];
+  for (int32_t first = 0; first < channels; first += SIXTEEN) {
+    const int32_t count = tiny_min(SIXTEEN, channels - first);
+    tiny_sum_rows(gradient + first, channels, pixels, count, sums);
+    for (int32_t i = 0; i < count; ++i) {
+      const int32_t c = first + i;
+      y[c] = tiny_step_int32(bias[c], rate[0] * scale[c], sums[i], limit);
     }
-    y[c] = tiny_step_int32(bias[c], rate[0] * scale[c], sum, limit);
   }
 }
 

@@ -1,31 +1,70 @@
-#include "tvm_tiny_gradient.h"
+#include "tvm_tiny_backward.h"
 
 #include "tvm_tiny.h"
 #include "tvm_tiny_float.h"
+#include "tvm_tiny_float_runs.h"
 
 TINY_SCALAR_FLOATS
+
+enum { EIGHT = 8, SIXTEEN = 16, ALL_OF_SIXTEEN = 0xffff };
 
 static int32_t bit_of(const uint8_t *mask, int32_t number) {
   return mask[number / 8] >> (number % 8) & 1;
 }
 
-void tiny_mask_gradient(const float *gradient, const uint8_t *mask, float *y, int32_t count) {
-  for (int32_t i = 0; i < count; ++i) {
-    y[i] = bit_of(mask, i) ? gradient[i] : 0.0f;
-  }
-}
-
-void tiny_scale_gradient(const float *gradient, const float *scale, float *y, int32_t pixels,
-                         int32_t channels) {
-  for (int32_t pixel = 0; pixel < pixels; ++pixel) {
-    for (int32_t c = 0; c < channels; ++c) {
-      *y++ = *gradient++ * scale[c];
+/* Channels whose masks begin with a byte, a multiple of eight of them. */
+static void multiply_aligned(const float *gradient, const uint8_t *mask, const float *scale, float *y,
+                             int32_t pixels, int32_t channels) {
+  for (; pixels > 0; --pixels) {
+    const float *factors = scale;
+    int32_t left = channels;
+    for (; left >= SIXTEEN; left -= SIXTEEN) {
+      uint16_t both;
+      memcpy(&both, mask, sizeof both);
+      mask += sizeof both;
+      if (both == ALL_OF_SIXTEEN) {
+        tiny_multiply_eight(&gradient, &factors, &y);
+        tiny_multiply_eight(&gradient, &factors, &y);
+      } else {
+        const uint32_t bits = tiny_reverse_bits(both);
+        tiny_multiply_some(&gradient, &factors, &y, bits);
+        tiny_multiply_some(&gradient, &factors, &y, bits << EIGHT);
+      }
+    }
+    if (left > 0) {
+      tiny_multiply_some(&gradient, &factors, &y, tiny_reverse_bits(*mask++));
     }
   }
 }
 
+/* One scale for all: sixteen copies of it, then what is left. */
+static void multiply_alike(const float *gradient, const uint8_t *mask, float scale, float *y,
+                           int32_t count) {
+  const int32_t blocks = count / SIXTEEN;
+  float copies[SIXTEEN];
+  for (int32_t i = 0; i < SIXTEEN; ++i) {
+    copies[i] = scale;
+  }
+  multiply_aligned(gradient, mask, copies, y, blocks, SIXTEEN);
+  for (int32_t i = blocks * SIXTEEN; i < count; ++i) {
+    y[i] = bit_of(mask, i) ? gradient[i] * scale : 0.0f;
+  }
+}
+
+void tiny_mask_gradient(const float *gradient, const uint8_t *mask, float *y, int32_t count) {
+  multiply_alike(gradient, mask, 1.0f, y, count);
+}
+
 void tiny_masked_scale(const float *gradient, const uint8_t *mask, const float *scale, float *y,
                        int32_t pixels, int32_t channels) {
+  if (channels == 1) {
+    multiply_alike(gradient, mask, scale[0], y, pixels);
+    return;
+  }
+  if (channels % EIGHT == 0) {
+    multiply_aligned(gradient, mask, scale, y, pixels, channels);
+    return;
+  }
   for (int32_t pixel = 0, i = 0; pixel < pixels; ++pixel) {
     for (int32_t c = 0; c < channels; ++c, ++i) {
       y[i] = bit_of(mask, i) ? gradient[i] * scale[c] : 0.0f;
@@ -33,19 +72,42 @@ void tiny_masked_scale(const float *gradient, const uint8_t *mask, const float *
   }
 }
 
+static void multiply(const float *gradient, const float *scale, float *y, int32_t count) {
+  for (; count >= EIGHT; count -= EIGHT) {
+    tiny_multiply_eight(&gradient, &scale, &y);
+  }
+  for (; count > 0; --count) {
+    *y++ = *gradient++ * *scale++;
+  }
+}
+
+void tiny_scale_gradient(const float *gradient, const float *scale, float *y, int32_t pixels,
+                         int32_t channels) {
+  if (channels == 1) {
+    for (; pixels > 0; --pixels) {
+      *y++ = *gradient++ * scale[0];
+    }
+    return;
+  }
+  for (; pixels > 0; --pixels) {
+    multiply(gradient, scale, y, channels);
+    gradient += channels;
+    y += channels;
+  }
+}
+
 void tiny_add_gradients(const float *a, const float *b, float *y, int32_t count) {
-  for (int32_t i = 0; i < count; ++i) {
-    y[i] = a[i] + b[i];
+  for (; count >= SIXTEEN; count -= SIXTEEN) {
+    tiny_add_sixteen(&a, &b, &y);
+  }
+  for (; count > 0; --count) {
+    *y++ = *a++ + *b++;
   }
 }
 
 void tiny_bias_gradient(const float *gradient, float *y, int32_t pixels, int32_t channels) {
-  for (int32_t c = 0; c < channels; ++c) {
-    float sum = 0.0f;
-    for (int32_t pixel = 0; pixel < pixels; ++pixel) {
-      sum += gradient[pixel * channels + c];
-    }
-    y[c] = sum;
+  for (int32_t c = 0; c < channels; c += SIXTEEN) {
+    tiny_sum_rows(gradient + c, channels, pixels, tiny_min(SIXTEEN, channels - c), y + c);
   }
 }
 

@@ -1,8 +1,8 @@
 /* Gradients of what stands between convolutions: masks, scales, sums, moves. All are float32; an
  * output may lie over the gradient that it is made of where the operator says so.
  */
-#ifndef TVM_TINY_GRADIENT_H
-#define TVM_TINY_GRADIENT_H
+#ifndef TVM_TINY_BACKWARD_H
+#define TVM_TINY_BACKWARD_H
 
 #include <stdint.h>
 
@@ -37,4 +37,4 @@ void tiny_resize_gradient(const float *gradient, float *y, int32_t batch, int32_
 /* A part of a tensor of four axes; `slice` holds its size, where the part begins, and the part's size. */
 void tiny_slice_gradient(const float *gradient, const int32_t *slice, float *y);
 
-#endif /* TVM_TINY_GRADIENT_H */
+#endif /* TVM_TINY_BACKWARD_H */
