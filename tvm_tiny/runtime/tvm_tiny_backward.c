@@ -6,7 +6,7 @@
 
 TINY_SCALAR_FLOATS
 
-enum { EIGHT = 8, SIXTEEN = 16, ALL_OF_SIXTEEN = 0xffff };
+enum { EIGHT = 8, SIXTEEN = 16, COPIES = 32, ALL_OF_SIXTEEN = 0xffff };
 
 static int32_t bit_of(const uint8_t *mask, int32_t number) {
   return mask[number / 8] >> (number % 8) & 1;
@@ -37,16 +37,20 @@ static void multiply_aligned(const float *gradient, const uint8_t *mask, const f
   }
 }
 
-/* One scale for all: sixteen copies of it, then what is left. */
+static void repeat(float value, float *copies, int32_t count) {
+  for (int32_t i = 0; i < count; ++i) {
+    copies[i] = value;
+  }
+}
+
+/* One scale for all: some copies of it, then what is left. */
 static void multiply_alike(const float *gradient, const uint8_t *mask, float scale, float *y,
                            int32_t count) {
-  const int32_t blocks = count / SIXTEEN;
-  float copies[SIXTEEN];
-  for (int32_t i = 0; i < SIXTEEN; ++i) {
-    copies[i] = scale;
-  }
-  multiply_aligned(gradient, mask, copies, y, blocks, SIXTEEN);
-  for (int32_t i = blocks * SIXTEEN; i < count; ++i) {
+  const int32_t blocks = count / COPIES;
+  float copies[COPIES];
+  repeat(scale, copies, COPIES);
+  multiply_aligned(gradient, mask, copies, y, blocks, COPIES);
+  for (int32_t i = blocks * COPIES; i < count; ++i) {
     y[i] = bit_of(mask, i) ? gradient[i] * scale : 0.0f;
   }
 }
@@ -84,8 +88,13 @@ static void multiply(const float *gradient, const float *scale, float *y, int32_
 void tiny_scale_gradient(const float *gradient, const float *scale, float *y, int32_t pixels,
                          int32_t channels) {
   if (channels == 1) {
-    for (; pixels > 0; --pixels) {
-      *y++ = *gradient++ * scale[0];
+    float copies[EIGHT];
+    repeat(scale[0], copies, EIGHT);
+    for (; pixels > 0; pixels -= EIGHT) {
+      const int32_t count = tiny_min(EIGHT, pixels);
+      multiply(gradient, copies, y, count);
+      gradient += count;
+      y += count;
     }
     return;
   }
@@ -119,7 +128,7 @@ void tiny_mean_gradient(const float *gradient, const float *factor, float *y, in
       *y++ = *gradient++ * factor[0];
     }
     for (int32_t copy = 1; copy < count; ++copy) {
-      tiny_copy_block(y, first, inner * (int32_t)sizeof *y);
+      tiny_copy_floats(y, first, inner);
       y += inner;
     }
   }
@@ -164,8 +173,7 @@ void tiny_slice_gradient(const float *gradient, const int32_t *slice, float *y) 
     for (int32_t row = begin[1]; row < begin[1] + shape[1]; ++row) {
       for (int32_t column = begin[2]; column < begin[2] + shape[2]; ++column) {
         const int32_t pixel = (n * size[1] + row) * size[2] + column;
-        tiny_copy_block(y, gradient + pixel * size[3] + begin[3],
-                        shape[3] * (int32_t)sizeof *y);
+        tiny_copy_floats(y, gradient + pixel * size[3] + begin[3], shape[3]);
         y += shape[3];
       }
     }

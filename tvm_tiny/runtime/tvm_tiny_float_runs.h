@@ -67,6 +67,16 @@ static inline void tiny_add_sixteen(const float **a, const float **b, float **y)
       : "memory", TINY_LOW_REGISTERS, TINY_HIGH_REGISTERS);
 }
 
+/* y = a, sixteen */
+static inline void tiny_copy_sixteen(const float **a, float **y) {
+  __asm__ volatile(
+      "vldmia %0!, {s0-s15}\n\t"
+      "vstmia %1!, {s0-s15}"
+      : "+r"(*a), "+r"(*y)
+      :
+      : "memory", TINY_LOW_REGISTERS);
+}
+
 /* y = a * b where bits are set, 0 elsewhere; the first number's bit is the highest. Two bits go to the
  * flags C and N at once; products are written over zeros.
  */
@@ -170,6 +180,12 @@ static inline void tiny_add_sixteen(const float **a, const float **b, float **y)
   *y += 16;
 }
 
+static inline void tiny_copy_sixteen(const float **a, float **y) {
+  memmove(*y, *a, 16 * sizeof **y);
+  *a += 16;
+  *y += 16;
+}
+
 static inline void tiny_sum_sixteen(const float *from, int32_t step, int32_t rows, float *sums) {
   for (int32_t i = 0; i < 16; ++i) {
     sums[i] = 0.0f;
@@ -194,6 +210,15 @@ static inline void tiny_sum_rows(const float *from, int32_t columns, int32_t row
       sum += from[row * columns + i];
     }
     sums[i] = sum;
+  }
+}
+
+static inline void tiny_copy_floats(float *y, const float *from, int32_t count) {
+  for (; count >= 16; count -= 16) {
+    tiny_copy_sixteen(&from, &y);
+  }
+  for (; count > 0; --count) {
+    *y++ = *from++;
   }
 }
 

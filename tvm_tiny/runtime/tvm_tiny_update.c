@@ -8,17 +8,26 @@ TINY_SCALAR_FLOATS
 
 enum { SIXTEEN = 16 };
 
-/* Number of the element that gradient `number` of a row is for. */
-static int32_t element_of(const int32_t *places, int32_t row, int32_t number) {
-  const int32_t is_listed = places[TINY_PLACES_IS_LISTED];
-  return row * places[TINY_PLACES_COLUMNS] +
-         (is_listed ? places[TINY_PLACES_CHANNELS + number] : number);
+/* A row of a parameter: its first element, its scale, and the step from one column's scale to the next:
+ * 1 where columns are the channels.
+ */
+typedef struct {
+  int32_t first;
+  const float *scale;
+  int32_t step;
+} tiny_row;
+
+static tiny_row row_of(const int32_t *places, int32_t row, const float *scale) {
+  const int32_t first = row * places[TINY_PLACES_COLUMNS];
+  const int32_t scales = places[TINY_PLACES_SCALES];
+  const int32_t inner = places[TINY_PLACES_INNER];
+  const tiny_row found = {first, scale + first / inner % scales, inner == 1 && scales > 1};
+  return found;
 }
 
-static float factor_of(const int32_t *places, const float *rate, const float *scale,
-                       int32_t element) {
-  const int32_t channel = element / places[TINY_PLACES_INNER] % places[TINY_PLACES_SCALES];
-  return rate[0] * scale[channel];
+/* The column that gradient `number` of a row is for. */
+static int32_t column_of(const int32_t *places, int32_t number) {
+  return places[TINY_PLACES_IS_LISTED] ? places[TINY_PLACES_CHANNELS + number] : number;
 }
 
 static void move(void *y, const void *parameter, const int32_t *places, int32_t size) {
@@ -30,9 +39,11 @@ void tiny_sgd_update_int8(const int8_t *parameter, const float *gradient, const 
                           const float *scale, const int32_t *places, int8_t *y, int32_t limit) {
   move(y, parameter, places, (int32_t)sizeof *y);
   for (int32_t row = 0; row < places[TINY_PLACES_ROWS]; ++row) {
+    const tiny_row at = row_of(places, row, scale);
     for (int32_t number = 0; number < places[TINY_PLACES_CHOSEN]; ++number) {
-      const int32_t i = element_of(places, row, number);
-      y[i] = tiny_step_int8(y[i], factor_of(places, rate, scale, i), *gradient++, limit);
+      const int32_t i = column_of(places, number);
+      int8_t *moved = y + at.first + i;
+      *moved = tiny_step_int8(*moved, rate[0] * at.scale[i * at.step], *gradient++, limit);
     }
   }
 }
@@ -41,9 +52,11 @@ void tiny_sgd_update_int32(const int32_t *parameter, const float *gradient, cons
                            const float *scale, const int32_t *places, int32_t *y, int32_t limit) {
   move(y, parameter, places, (int32_t)sizeof *y);
   for (int32_t row = 0; row < places[TINY_PLACES_ROWS]; ++row) {
+    const tiny_row at = row_of(places, row, scale);
     for (int32_t number = 0; number < places[TINY_PLACES_CHOSEN]; ++number) {
-      const int32_t i = element_of(places, row, number);
-      y[i] = tiny_step_int32(y[i], factor_of(places, rate, scale, i), *gradient++, limit);
+      const int32_t i = column_of(places, number);
+      int32_t *moved = y + at.first + i;
+      *moved = tiny_step_int32(*moved, rate[0] * at.scale[i * at.step], *gradient++, limit);
     }
   }
 }
@@ -52,9 +65,11 @@ void tiny_sgd_update_float(const float *parameter, const float *gradient, const 
                            const float *scale, const int32_t *places, float *y) {
   move(y, parameter, places, (int32_t)sizeof *y);
   for (int32_t row = 0; row < places[TINY_PLACES_ROWS]; ++row) {
+    const tiny_row at = row_of(places, row, scale);
     for (int32_t number = 0; number < places[TINY_PLACES_CHOSEN]; ++number) {
-      const int32_t i = element_of(places, row, number);
-      y[i] = tiny_step_float(y[i], factor_of(places, rate, scale, i), *gradient++);
+      const int32_t i = column_of(places, number);
+      float *moved = y + at.first + i;
+      *moved = tiny_step_float(*moved, rate[0] * at.scale[i * at.step], *gradient++);
     }
   }
 }
