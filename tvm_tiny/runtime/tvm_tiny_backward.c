@@ -116,7 +116,7 @@ void tiny_add_gradients(const float *a, const float *b, float *y, int32_t count)
 
 void tiny_bias_gradient(const float *gradient, float *y, int32_t pixels, int32_t channels) {
   for (int32_t c = 0; c < channels; c += SIXTEEN) {
-    tiny_sum_rows(gradient + c, channels, pixels, tiny_min(SIXTEEN, channels - c), y + c);
+    tiny_sum_rows(gradient, channels, pixels, c, tiny_min(SIXTEEN, channels - c), y + c);
   }
 }
 

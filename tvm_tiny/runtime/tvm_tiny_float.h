@@ -76,6 +76,17 @@ static inline int32_t tiny_round_even(float value) {
 #endif
 }
 
+static inline int32_t tiny_saturating_subtract(int32_t a, int32_t b) {
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+  int32_t difference;
+  __asm__("qsub %0, %1, %2" : "=r"(difference) : "r"(a), "r"(b));
+  return difference;
+#else
+  const int64_t difference = (int64_t)a - b;
+  return (int32_t)(difference < INT32_MIN ? INT32_MIN : difference > INT32_MAX ? INT32_MAX : difference);
+#endif
+}
+
 /* One step of an int8 parameter: parameter - factor * gradient, each rounded to float, and then to the
  * nearest integer, halves to even, from -limit to limit. A factor or a gradient that is not finite
  * changes nothing, here and below.
@@ -97,8 +108,8 @@ static inline int32_t tiny_step_int32(int32_t parameter, float factor, float gra
   if (!tiny_is_finite(factor) || !tiny_is_finite(gradient)) {
     return parameter;
   }
-  const int64_t moved = (int64_t)parameter - tiny_round_even(factor * gradient);
-  return (int32_t)(moved < -limit ? -limit : moved > limit ? limit : moved);
+  const int32_t moved = tiny_saturating_subtract(parameter, tiny_round_even(factor * gradient));
+  return moved < -limit ? -limit : moved > limit ? limit : moved;
 }
 
 /* The same of float: what would not be finite stays. */

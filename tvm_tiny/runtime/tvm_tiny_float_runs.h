@@ -4,7 +4,9 @@
 #ifndef TVM_TINY_FLOAT_RUNS_H
 #define TVM_TINY_FLOAT_RUNS_H
 
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "tvm_tiny_float.h"
 
@@ -197,17 +199,22 @@ static inline void tiny_sum_sixteen(const float *from, int32_t step, int32_t row
 
 #endif
 
-/* Sums over rows of all columns, sixteen at a time and then one by one. */
-static inline void tiny_sum_rows(const float *from, int32_t columns, int32_t rows, int32_t count,
-                                 float *sums) {
-  if (count == 16) {
-    tiny_sum_sixteen(from, columns, rows, sums);
+/* Sums over rows of up to sixteen columns from `first` on. A last part that is narrower is summed
+ * together with columns before it.
+ */
+static inline void tiny_sum_rows(const float *from, int32_t columns, int32_t rows, int32_t first,
+                                 int32_t count, float *sums) {
+  if (columns >= 16) {
+    const int32_t start = first < columns - 16 ? first : columns - 16;
+    float all[16];
+    tiny_sum_sixteen(from + start, columns, rows, all);
+    memcpy(sums, all + (first - start), (size_t)count * sizeof *sums);
     return;
   }
   for (int32_t i = 0; i < count; ++i) {
     float sum = 0.0f;
     for (int32_t row = 0; row < rows; ++row) {
-      sum += from[row * columns + i];
+      sum += from[row * columns + first + i];
     }
     sums[i] = sum;
   }

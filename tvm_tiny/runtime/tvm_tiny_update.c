@@ -8,26 +8,38 @@ TINY_SCALAR_FLOATS
 
 enum { SIXTEEN = 16 };
 
-/* A row of a parameter: its first element, its scale, and the step from one column's scale to the next:
- * 1 where columns are the channels.
- */
+/* Where gradients of rows belong; read once, since writing parameters could change a table. */
 typedef struct {
-  int32_t first;
+  int32_t rows, columns, chosen, inner, scales;
+  int32_t scale_step; /* from one column to the next: 1 where columns are the channels */
+  const int32_t *listed;
+  float rate;
   const float *scale;
-  int32_t step;
-} tiny_row;
+} update_job;
 
-static tiny_row row_of(const int32_t *places, int32_t row, const float *scale) {
-  const int32_t first = row * places[TINY_PLACES_COLUMNS];
-  const int32_t scales = places[TINY_PLACES_SCALES];
-  const int32_t inner = places[TINY_PLACES_INNER];
-  const tiny_row found = {first, scale + first / inner % scales, inner == 1 && scales > 1};
-  return found;
+static update_job job_of(const int32_t *places, const float *rate, const float *scale) {
+  const update_job job = {
+      .rows = places[TINY_PLACES_ROWS],
+      .columns = places[TINY_PLACES_COLUMNS],
+      .chosen = places[TINY_PLACES_CHOSEN],
+      .inner = places[TINY_PLACES_INNER],
+      .scales = places[TINY_PLACES_SCALES],
+      .scale_step = places[TINY_PLACES_INNER] == 1 && places[TINY_PLACES_SCALES] > 1,
+      .listed = places[TINY_PLACES_IS_LISTED] ? places + TINY_PLACES_CHANNELS : NULL,
+      .rate = rate[0],
+      .scale = scale,
+  };
+  return job;
+}
+
+/* The scale of a row's first column. */
+static const float *row_scale(const update_job *job, int32_t row) {
+  return job->scale + row * job->columns / job->inner % job->scales;
 }
 
 /* The column that gradient `number` of a row is for. */
-static int32_t column_of(const int32_t *places, int32_t number) {
-  return places[TINY_PLACES_IS_LISTED] ? places[TINY_PLACES_CHANNELS + number] : number;
+static inline int32_t column_of(const int32_t *listed, int32_t number) {
+  return listed != NULL ? listed[number] : number;
 }
 
 static void move(void *y, const void *parameter, const int32_t *places, int32_t size) {
@@ -37,40 +49,46 @@ static void move(void *y, const void *parameter, const int32_t *places, int32_t 
 
 void tiny_sgd_update_int8(const int8_t *parameter, const float *gradient, const float *rate,
                           const float *scale, const int32_t *places, int8_t *y, int32_t limit) {
+  const update_job job = job_of(places, rate, scale);
   move(y, parameter, places, (int32_t)sizeof *y);
-  for (int32_t row = 0; row < places[TINY_PLACES_ROWS]; ++row) {
-    const tiny_row at = row_of(places, row, scale);
-    for (int32_t number = 0; number < places[TINY_PLACES_CHOSEN]; ++number) {
-      const int32_t i = column_of(places, number);
-      int8_t *moved = y + at.first + i;
-      *moved = tiny_step_int8(*moved, rate[0] * at.scale[i * at.step], *gradient++, limit);
+  for (int32_t row = 0; row < job.rows; ++row) {
+    const float *factors = row_scale(&job, row);
+    for (int32_t number = 0; number < job.chosen; ++number) {
+      const int32_t i = column_of(job.listed, number);
+      const float factor = job.rate * factors[i * job.scale_step];
+      y[i] = tiny_step_int8(y[i], factor, *gradient++, limit);
     }
+    y += job.columns;
   }
 }
 
 void tiny_sgd_update_int32(const int32_t *parameter, const float *gradient, const float *rate,
                            const float *scale, const int32_t *places, int32_t *y, int32_t limit) {
+  const update_job job = job_of(places, rate, scale);
   move(y, parameter, places, (int32_t)sizeof *y);
-  for (int32_t row = 0; row < places[TINY_PLACES_ROWS]; ++row) {
-    const tiny_row at = row_of(places, row, scale);
-    for (int32_t number = 0; number < places[TINY_PLACES_CHOSEN]; ++number) {
-      const int32_t i = column_of(places, number);
-      int32_t *moved = y + at.first + i;
-      *moved = tiny_step_int32(*moved, rate[0] * at.scale[i * at.step], *gradient++, limit);
+  for (int32_t row = 0; row < job.rows; ++row) {
+    const float *factors = row_scale(&job, row);
+    for (int32_t number = 0; number < job.chosen; ++number) {
+      const int32_t i = column_of(job.listed, number);
+      const float factor = job.rate * factors[i * job.scale_step];
+      y[i] = tiny_step_int32(y[i], factor, *gradient++, limit);
     }
+    y += job.columns;
   }
 }
 
 void tiny_sgd_update_float(const float *parameter, const float *gradient, const float *rate,
                            const float *scale, const int32_t *places, float *y) {
+  const update_job job = job_of(places, rate, scale);
   move(y, parameter, places, (int32_t)sizeof *y);
-  for (int32_t row = 0; row < places[TINY_PLACES_ROWS]; ++row) {
-    const tiny_row at = row_of(places, row, scale);
-    for (int32_t number = 0; number < places[TINY_PLACES_CHOSEN]; ++number) {
-      const int32_t i = column_of(places, number);
-      float *moved = y + at.first + i;
-      *moved = tiny_step_float(*moved, rate[0] * at.scale[i * at.step], *gradient++);
+  for (int32_t row = 0; row < job.rows; ++row) {
+    const float *factors = row_scale(&job, row);
+    for (int32_t number = 0; number < job.chosen; ++number) {
+      const int32_t i = column_of(job.listed, number);
+      const float factor = job.rate * factors[i * job.scale_step];
+      y[i] = tiny_step_float(y[i], factor, *gradient++);
     }
+    y += job.columns;
   }
 }
 
@@ -80,7 +98,7 @@ void tiny_bias_update(const int32_t *bias, const float *gradient, const float *r
   float sums[SIXTEEN];
   for (int32_t first = 0; first < channels; first += SIXTEEN) {
     const int32_t count = tiny_min(SIXTEEN, channels - first);
-    tiny_sum_rows(gradient + first, channels, pixels, count, sums);
+    tiny_sum_rows(gradient, channels, pixels, first, count, sums);
     for (int32_t i = 0; i < count; ++i) {
       const int32_t c = first + i;
       y[c] = tiny_step_int32(bias[c], rate[0] * scale[c], sums[i], limit);
