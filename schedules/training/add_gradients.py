@@ -15,7 +15,7 @@ from tvm_tiny.schedules.dialect import (
     define,
 )
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tvm_tiny.schedules.training.float_steps import GRADIENT_SOURCES
+from tvm_tiny.schedules.training.float_steps import BACKWARD_SOURCES
 
 
 def infer(attrs: Attributes, a: Argument, b: Argument) -> TensorSpec:
@@ -38,7 +38,7 @@ def kernel(attrs: Attributes, a: TensorSpec, b: TensorSpec) -> Kernel:
         [("a", a), ("b", b)],
         infer(attrs, a, b),
         [a.elements],
-        sources=GRADIENT_SOURCES,
+        sources=BACKWARD_SOURCES,
         overlaps=[overlap, overlap],
     )
 

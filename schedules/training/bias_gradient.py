@@ -12,7 +12,7 @@ from tvm_tiny.schedules.dialect import (
     define,
 )
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tvm_tiny.schedules.training.float_steps import GRADIENT_SOURCES, pixel_sum
+from tvm_tiny.schedules.training.float_steps import BACKWARD_SOURCES, pixel_sum
 
 
 def infer(attrs: Attributes, gradient: Argument) -> TensorSpec:
@@ -34,7 +34,7 @@ def kernel(attrs: Attributes, gradient: TensorSpec) -> Kernel:
         [("gradient", gradient)],
         infer(attrs, gradient),
         [gradient.elements // channels, channels],
-        sources=GRADIENT_SOURCES,
+        sources=BACKWARD_SOURCES,
         overlaps=[None],
     )
 

@@ -8,13 +8,10 @@ from numpy.typing import ArrayLike
 from tvm_tiny.schedules.dialect import Array, Overlap
 
 LOSS_SOURCES = ("tvm_tiny_float.h", "tvm_tiny_loss.h", "tvm_tiny_loss.c")
-GRADIENT_SOURCES = (
-    "tvm_tiny_float.h",
-    "tvm_tiny_gradient_scaling.h",
-    "tvm_tiny_gradient_scaling.c",
-)
+RUNS = ("tvm_tiny_float.h", "tvm_tiny_float_runs.h")
+BACKWARD_SOURCES = (*RUNS, "tvm_tiny_backward.h", "tvm_tiny_backward.c")
 POOL_SOURCES = ("tvm_tiny_float.h", "tvm_tiny_pool_gradient.h", "tvm_tiny_pool_gradient.c")
-UPDATE_SOURCES = ("tvm_tiny_float.h", "tvm_tiny_update.h", "tvm_tiny_update.c")
+UPDATE_SOURCES = (*RUNS, "tvm_tiny_update.h", "tvm_tiny_update.c")
 IN_PLACE = Overlap(0, is_exact=True)
 
 
@@ -47,16 +44,19 @@ def step(parameter: Array, factor: Array, gradient: Array, limit: int) -> Array:
     """parameter - factor * gradient as the kernels compute it; see tvm_tiny_float.h."""
     with np.errstate(all="ignore"):
         factor, gradient = factor.astype(np.float32), gradient.astype(np.float32)
+        is_step = np.isfinite(factor) & np.isfinite(gradient)
+        moved = factor * gradient
         if parameter.dtype == np.int32:
-            moved = factor * gradient
             rounded = np.clip(np.rint(moved.astype(np.float64)), -(2.0**31), 2.0**31 - 1)
-            result = parameter - np.where(np.isfinite(moved), rounded, 0).astype(np.int64)
+            result = parameter - np.where(is_step, rounded, 0).astype(np.int64)
+        elif parameter.dtype == np.float32:
+            result = parameter - moved
+            is_step = np.isfinite(result)
         else:
-            moved = fused(-factor, gradient, parameter.astype(np.float32))
-            result = moved
+            result = np.rint(parameter.astype(np.float32) - moved)
         if parameter.dtype != np.float32:
-            result = np.clip(np.rint(result), -limit, limit)
-        return np.where(np.isfinite(moved), result, parameter).astype(parameter.dtype)
+            result = np.clip(result, -limit, limit)
+        return np.where(is_step, result, parameter).astype(parameter.dtype)
 
 
 def pixel_sum(gradient: Array) -> Array:

@@ -15,7 +15,7 @@ from tvm_tiny.schedules.dialect import (
     define,
 )
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tvm_tiny.schedules.training.float_steps import GRADIENT_SOURCES
+from tvm_tiny.schedules.training.float_steps import BACKWARD_SOURCES
 
 
 def infer(attrs: Attributes, gradient: Argument, data: Argument, table: Argument) -> TensorSpec:
@@ -37,7 +37,7 @@ def kernel(attrs: Attributes, gradient: TensorSpec, data: TensorSpec, table: Arr
         [("gradient", gradient), ("data", data), ("table", table.astype(np.float32))],
         infer(attrs, gradient, data, table),
         [gradient.elements],
-        sources=GRADIENT_SOURCES,
+        sources=BACKWARD_SOURCES,
         overlaps=[overlaps.elements(gradient, gradient), None],
     )
 

@@ -21,7 +21,7 @@ from tvm_tiny.schedules.dialect import (
     define,
 )
 from tvm_tiny.schedules.runtime_kernel import Named, runtime_kernel
-from tvm_tiny.schedules.training.float_steps import GRADIENT_SOURCES
+from tvm_tiny.schedules.training.float_steps import BACKWARD_SOURCES
 
 
 def infer(attrs: Attributes, gradient: Argument, *others: Argument) -> TensorSpec:
@@ -81,7 +81,7 @@ def _kernel(
         arguments,
         infer(Attributes(), gradient),
         numbers,
-        sources=GRADIENT_SOURCES,
+        sources=BACKWARD_SOURCES,
         overlaps=[overlaps.elements(gradient, gradient), *[None] * others],
     )
 

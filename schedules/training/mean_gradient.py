@@ -17,7 +17,7 @@ from tvm_tiny.schedules.dialect import (
     define,
 )
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tvm_tiny.schedules.training.float_steps import GRADIENT_SOURCES
+from tvm_tiny.schedules.training.float_steps import BACKWARD_SOURCES
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def kernel(attrs: MeanGradientAttributes, gradient: TensorSpec) -> Kernel:
         infer(attrs, gradient),
         [int(np.prod(size)) for size in sizes],
         constants=[("factor", np.array([attrs.factor], np.float32))],
-        sources=GRADIENT_SOURCES,
+        sources=BACKWARD_SOURCES,
         overlaps=[None],
     )
 

@@ -8,7 +8,7 @@ from tvm_tiny.schedules import overlaps
 from tvm_tiny.schedules.dialect import Argument, Array, Kernel, Operator, TensorSpec, define
 from tvm_tiny.schedules.resize import ResizeAttributes
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tvm_tiny.schedules.training.float_steps import GRADIENT_SOURCES
+from tvm_tiny.schedules.training.float_steps import BACKWARD_SOURCES
 
 
 def infer(attrs: ResizeAttributes, gradient: Argument) -> TensorSpec:
@@ -40,7 +40,7 @@ def kernel(attrs: ResizeAttributes, gradient: TensorSpec) -> Kernel:
         [("gradient", gradient)],
         output,
         [*output.shape, rows, columns],
-        sources=GRADIENT_SOURCES,
+        sources=BACKWARD_SOURCES,
         overlaps=[overlaps.elements(gradient, output, first_taps)],
     )
 

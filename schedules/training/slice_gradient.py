@@ -18,7 +18,7 @@ from tvm_tiny.schedules.dialect import (
     define,
 )
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tvm_tiny.schedules.training.float_steps import GRADIENT_SOURCES
+from tvm_tiny.schedules.training.float_steps import BACKWARD_SOURCES
 
 AXES = 4
 
@@ -58,7 +58,7 @@ def kernel(attrs: SliceGradientAttributes, gradient: TensorSpec) -> Kernel:
         [("gradient", gradient)],
         output,
         constants=[("slice", table.reshape(-1))],
-        sources=GRADIENT_SOURCES,
+        sources=BACKWARD_SOURCES,
         overlaps=[overlaps.elements(gradient, output, sources)],
     )
 

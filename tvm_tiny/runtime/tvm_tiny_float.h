@@ -76,33 +76,46 @@ static inline int32_t tiny_round_even(float value) {
 #endif
 }
 
-/* One step of an int8 parameter: parameter - factor * gradient, rounded once to float and then to the
- * nearest integer, halves to even, within -limit and limit. What is not finite changes nothing.
- */
-static inline int8_t tiny_step_int8(int8_t parameter, float factor, float gradient, int32_t limit) {
-  const float moved = __builtin_fmaf(-factor, gradient, (float)parameter);
-  if (!tiny_is_finite(moved)) {
-    return parameter;
-  }
-  const int32_t rounded = tiny_round_even(moved);
-  return (int8_t)(rounded < -limit ? -limit : rounded > limit ? limit : rounded);
+static inline int32_t tiny_saturating_subtract(int32_t a, int32_t b) {
+#if defined(__ARM_FEATURE_DSP) && defined(__GNUC__)
+  int32_t difference;
+  __asm__("qsub %0, %1, %2" : "=r"(difference) : "r"(a), "r"(b));
+  return difference;
+#else
+  const int64_t difference = (int64_t)a - b;
+  return (int32_t)(difference < INT32_MIN ? INT32_MIN : difference > INT32_MAX ? INT32_MAX : difference);
+#endif
 }
 
-/* The same for int32, of which float does not hold all: the step is rounded alone, halves to even,
+/* One step of an int8 parameter: parameter - factor * gradient, each rounded to float, and then to the
+ * nearest integer, halves to even, from -limit to limit. A factor or a gradient that is not finite
+ * changes nothing, here and below.
+ */
+static inline int8_t tiny_step_int8(int8_t parameter, float factor, float gradient, int32_t limit) {
+  if (!tiny_is_finite(factor) || !tiny_is_finite(gradient)) {
+    return parameter;
+  }
+  const float step = factor * gradient;
+  const int32_t moved = tiny_round_even((float)parameter - step);
+  return (int8_t)(moved < -limit ? -limit : moved > limit ? limit : moved);
+}
+
+/* The same of int32, of which float does not hold all: the step is rounded alone, halves to even,
  * and taken as an integer.
  */
 static inline int32_t tiny_step_int32(int32_t parameter, float factor, float gradient,
                                       int32_t limit) {
-  const float step = factor * gradient;
-  if (!tiny_is_finite(step)) {
+  if (!tiny_is_finite(factor) || !tiny_is_finite(gradient)) {
     return parameter;
   }
-  const int64_t moved = (int64_t)parameter - tiny_round_even(step);
-  return (int32_t)(moved < -limit ? -limit : moved > limit ? limit : moved);
+  const int32_t moved = tiny_saturating_subtract(parameter, tiny_round_even(factor * gradient));
+  return moved < -limit ? -limit : moved > limit ? limit : moved;
 }
 
+/* The same of float: what would not be finite stays. */
 static inline float tiny_step_float(float parameter, float factor, float gradient) {
-  const float moved = __builtin_fmaf(-factor, gradient, parameter);
+  const float step = factor * gradient;
+  const float moved = parameter - step;
   return tiny_is_finite(moved) ? moved : parameter;
 }
 

@@ -55,20 +55,30 @@ void tiny_average_pool_gradient(const float *gradient, const int32_t *window, fl
   }
 }
 
+/* Up to 32 channels of a pixel, each of which is done with its first tap. */
+static void give_to_largest(const int32_t *window, int32_t pixel, const float *gradient,
+                            const int8_t *x, const int8_t *output, float *y, int32_t count) {
+  uint32_t left = 0xffffffffu >> (32 - count);
+  for (int32_t tap = 0; tap < taps_of(window) && left != 0u; ++tap) {
+    const int32_t place = place_of(window, pixel, tap);
+    for (int32_t c = 0; place >= 0 && c < count; ++c) {
+      const uint32_t bit = (uint32_t)1 << c;
+      if (x[place + c] == output[c] && (left & bit) != 0u) {
+        left &= ~bit;
+        y[place + c] += gradient[c];
+      }
+    }
+  }
+}
+
 void tiny_max_pool_gradient(const float *gradient, const int8_t *x, const int8_t *output,
                             const int32_t *window, float *y) {
   const int32_t channels = window[TINY_BACK_CHANNELS];
-  const int32_t taps = taps_of(window);
   clear(window, y);
   for (int32_t pixel = 0; pixel < pixels_of(window); ++pixel) {
-    for (int32_t c = 0; c < channels; ++c) {
-      for (int32_t tap = 0; tap < taps; ++tap) {
-        const int32_t place = place_of(window, pixel, tap);
-        if (place >= 0 && x[place + c] == output[c]) {
-          y[place + c] += gradient[c];
-          break;
-        }
-      }
+    for (int32_t c = 0; c < channels; c += 32) {
+      const int32_t count = channels - c < 32 ? channels - c : 32;
+      give_to_largest(window, pixel, gradient + c, x + c, output + c, y + c, count);
     }
     gradient += channels;
     output += channels;

@@ -2,20 +2,44 @@
 
 #include "tvm_tiny.h"
 #include "tvm_tiny_float.h"
+#include "tvm_tiny_float_runs.h"
 
 TINY_SCALAR_FLOATS
 
-/* Number of the element that gradient `number` of a row is for. */
-static int32_t element_of(const int32_t *places, int32_t row, int32_t number) {
-  const int32_t is_listed = places[TINY_PLACES_IS_LISTED];
-  return row * places[TINY_PLACES_COLUMNS] +
-         (is_listed ? places[TINY_PLACES_CHANNELS + number] : number);
+enum { SIXTEEN = 16 };
+
+/* Where gradients of rows belong; read once, since writing parameters could change a table. */
+typedef struct {
+  int32_t rows, columns, chosen, inner, scales;
+  int32_t scale_step; /* from one column to the next: 1 where columns are the channels */
+  const int32_t *listed;
+  float rate;
+  const float *scale;
+} update_job;
+
+static update_job job_of(const int32_t *places, const float *rate, const float *scale) {
+  const update_job job = {
+      .rows = places[TINY_PLACES_ROWS],
+      .columns = places[TINY_PLACES_COLUMNS],
+      .chosen = places[TINY_PLACES_CHOSEN],
+      .inner = places[TINY_PLACES_INNER],
+      .scales = places[TINY_PLACES_SCALES],
+      .scale_step = places[TINY_PLACES_INNER] == 1 && places[TINY_PLACES_SCALES] > 1,
+      .listed = places[TINY_PLACES_IS_LISTED] ? places + TINY_PLACES_CHANNELS : NULL,
+      .rate = rate[0],
+      .scale = scale,
+  };
+  return job;
 }
 
-static float factor_of(const int32_t *places, const float *rate, const float *scale,
-                       int32_t element) {
-  const int32_t channel = element / places[TINY_PLACES_INNER] % places[TINY_PLACES_SCALES];
-  return rate[0] * scale[channel];
+/* The scale of a row's first column. */
+static const float *row_scale(const update_job *job, int32_t row) {
+  return job->scale + row * job->columns / job->inner % job->scales;
+}
+
+/* The column that gradient `number` of a row is for. */
+static inline int32_t column_of(const int32_t *listed, int32_t number) {
+  return listed != NULL ? listed[number] : number;
 }
 
 static void move(void *y, const void *parameter, const int32_t *places, int32_t size) {
@@ -25,46 +49,60 @@ static void move(void *y, const void *parameter, const int32_t *places, int32_t 
 
 void tiny_sgd_update_int8(const int8_t *parameter, const float *gradient, const float *rate,
                           const float *scale, const int32_t *places, int8_t *y, int32_t limit) {
+  const update_job job = job_of(places, rate, scale);
   move(y, parameter, places, (int32_t)sizeof *y);
-  for (int32_t row = 0; row < places[TINY_PLACES_ROWS]; ++row) {
-    for (int32_t number = 0; number < places[TINY_PLACES_CHOSEN]; ++number) {
-      const int32_t i = element_of(places, row, number);
-      y[i] = tiny_step_int8(y[i], factor_of(places, rate, scale, i), *gradient++, limit);
+  for (int32_t row = 0; row < job.rows; ++row) {
+    const float *factors = row_scale(&job, row);
+    for (int32_t number = 0; number < job.chosen; ++number) {
+      const int32_t i = column_of(job.listed, number);
+      const float factor = job.rate * factors[i * job.scale_step];
+      y[i] = tiny_step_int8(y[i], factor, *gradient++, limit);
     }
+    y += job.columns;
   }
 }
 
 void tiny_sgd_update_int32(const int32_t *parameter, const float *gradient, const float *rate,
                            const float *scale, const int32_t *places, int32_t *y, int32_t limit) {
+  const update_job job = job_of(places, rate, scale);
   move(y, parameter, places, (int32_t)sizeof *y);
-  for (int32_t row = 0; row < places[TINY_PLACES_ROWS]; ++row) {
-    for (int32_t number = 0; number < places[TINY_PLACES_CHOSEN]; ++number) {
-      const int32_t i = element_of(places, row, number);
-      y[i] = tiny_step_int32(y[i], factor_of(places, rate, scale, i), *gradient++, limit);
+  for (int32_t row = 0; row < job.rows; ++row) {
+    const float *factors = row_scale(&job, row);
+    for (int32_t number = 0; number < job.chosen; ++number) {
+      const int32_t i = column_of(job.listed, number);
+      const float factor = job.rate * factors[i * job.scale_step];
+      y[i] = tiny_step_int32(y[i], factor, *gradient++, limit);
     }
+    y += job.columns;
   }
 }
 
 void tiny_sgd_update_float(const float *parameter, const float *gradient, const float *rate,
                            const float *scale, const int32_t *places, float *y) {
+  const update_job job = job_of(places, rate, scale);
   move(y, parameter, places, (int32_t)sizeof *y);
-  for (int32_t row = 0; row < places[TINY_PLACES_ROWS]; ++row) {
-    for (int32_t number = 0; number < places[TINY_PLACES_CHOSEN]; ++number) {
-      const int32_t i = element_of(places, row, number);
-      y[i] = tiny_step_float(y[i], factor_of(places, rate, scale, i), *gradient++);
+  for (int32_t row = 0; row < job.rows; ++row) {
+    const float *factors = row_scale(&job, row);
+    for (int32_t number = 0; number < job.chosen; ++number) {
+      const int32_t i = column_of(job.listed, number);
+      const float factor = job.rate * factors[i * job.scale_step];
+      y[i] = tiny_step_float(y[i], factor, *gradient++);
     }
+    y += job.columns;
   }
 }
 
 void tiny_bias_update(const int32_t *bias, const float *gradient, const float *rate,
                       const float *scale, int32_t *y, int32_t pixels, int32_t channels,
                       int32_t limit) {
-  for (int32_t c = 0; c < channels; ++c) {
-    float sum = 0.0f;
-    for (int32_t pixel = 0; pixel < pixels; ++pixel) {
-      sum += gradient[pixel * channels + c];
+  float sums[SIXTEEN];
+  for (int32_t first = 0; first < channels; first += SIXTEEN) {
+    const int32_t count = tiny_min(SIXTEEN, channels - first);
+    tiny_sum_rows(gradient, channels, pixels, first, count, sums);
+    for (int32_t i = 0; i < count; ++i) {
+      const int32_t c = first + i;
+      y[c] = tiny_step_int32(bias[c], rate[0] * scale[c], sums[i], limit);
     }
-    y[c] = tiny_step_int32(bias[c], rate[0] * scale[c], sum, limit);
   }
 }
 

@@ -2,8 +2,8 @@
  * images NHWC of one batch. All sums start at +0 and take fused multiply-adds in a fixed order, so
  * that results are the same bits on every machine.
  */
-#ifndef TVM_TINY_GRADIENT_H
-#define TVM_TINY_GRADIENT_H
+#ifndef TVM_TINY_BACKWARD_H
+#define TVM_TINY_BACKWARD_H
 
 #include <stdint.h>
 
@@ -81,4 +81,4 @@ void tiny_depthwise_weight_update(const int8_t *weight, const int8_t *data, cons
                                   float *scratch, int8_t *updated, int32_t zero_point,
                                   int32_t lanes);
 
-#endif /* TVM_TINY_GRADIENT_H */
+#endif /* TVM_TINY_BACKWARD_H */
