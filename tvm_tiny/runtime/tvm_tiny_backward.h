@@ -1,84 +1,40 @@
-/* Gradients of convolutions, and steps of gradient descent on their weights. Gradients are floats,
- * images NHWC of one batch. All sums start at +0 and take fused multiply-adds in a fixed order, so
- * that results are the same bits on every machine.
+/* Gradients of what stands between convolutions: masks, scales, sums, moves. All are float32; an
+ * output may lie over the gradient that it is made of where the operator says so.
  */
 #ifndef TVM_TINY_BACKWARD_H
 #define TVM_TINY_BACKWARD_H
 
 #include <stdint.h>
 
-/* A convolution: its input, its output, and how its kernel moves; members in the order of a table. */
-typedef struct {
-  int32_t height, width, channels;
-  int32_t rows, columns, outputs;
-  int32_t groups;
-  int32_t kernel_height, kernel_width;
-  int32_t stride_height, stride_width;
-  int32_t dilation_height, dilation_width;
-  int32_t top, left; /* padding */
-} tiny_window;
+/* The gradient where its bit of the mask is set (bit i % 8 of byte i / 8), else 0. */
+void tiny_mask_gradient(const float *gradient, const uint8_t *mask, float *y, int32_t count);
 
-/* Outputs whose windows' tap lies inside of the image, along an axis: `count` of them from `first`
- * on, the first of which has it at the input `start`.
- */
-typedef struct {
-  int32_t first, count, start;
-} tiny_run;
+/* gradient * scale, for each channel; a scale of one channel is one of all. */
+void tiny_scale_gradient(const float *gradient, const float *scale, float *y, int32_t pixels,
+                         int32_t channels);
 
-/* weight - step * gradient, rounded to the nearest even, from -127 to 127. The weight stays where
- * the gradient is infinite or no number, and where the difference is no number.
- */
-static inline int8_t tiny_descend(int32_t weight, float step, float gradient) {
-  const float to_integer = 12582912.0f; /* 1.5 * 2^23: the sum's last bit is worth one */
-  float moved = (float)weight - step * gradient;
-  union {
-    float number;
-    uint32_t bits;
-  } rounded;
-  if (gradient - gradient != 0.0f || moved != moved) {
-    return (int8_t)weight;
-  }
-  moved = moved < 127.0f ? moved : 127.0f;
-  moved = moved > -127.0f ? moved : -127.0f;
-  rounded.number = moved + to_integer;
-  return (int8_t)(rounded.bits & 0xffu);
-}
+/* Both: 0 where the bit is 0. */
+void tiny_masked_scale(const float *gradient, const uint8_t *mask, const float *scale, float *y,
+                       int32_t pixels, int32_t channels);
 
-/* The input's gradient from the output's. `panel` holds the weights of `block` output channels for
- * 24 input channels.
- */
-void tiny_conv2d_input_gradient(const float *gradient, const int8_t *weight, const int32_t *window,
-                                float *panel, float *output, int32_t block);
+void tiny_add_gradients(const float *a, const float *b, float *y, int32_t count);
 
-/* The weights' gradient for `count` chosen input channels of each group. `scratch` holds 24 floats for
- * each of `chunk` pixels, and for each of `rows` output channels.
- */
-void tiny_conv2d_weight_gradient(const int8_t *data, const float *gradient,
-                                 const int16_t *channels, const int32_t *window, float *scratch,
-                                 float *output, int32_t zero_point, int32_t count, int32_t chunk,
-                                 int32_t rows);
+/* Sum over all pixels for each channel, in order. */
+void tiny_bias_gradient(const float *gradient, float *y, int32_t pixels, int32_t channels);
 
-/* Its step of descent: `scale` is of each output channel; `updated` may be `weight`. */
-void tiny_conv2d_weight_update(const int8_t *weight, const int8_t *data, const float *gradient,
-                               const float *rate, const float *scale, const int16_t *channels,
-                               const int32_t *window, float *scratch, int8_t *updated,
-                               int32_t zero_point, int32_t count, int32_t chunk, int32_t rows);
+/* Each of `inner` numbers, times a factor, `count` times; this for `outer` parts. */
+void tiny_mean_gradient(const float *gradient, const float *factor, float *y, int32_t outer,
+                        int32_t count, int32_t inner);
 
-/* The same of depthwise convolutions. `scratch` holds the weights of 16 channels, then a run for each row
- * and column of the input.
- */
-void tiny_depthwise_input_gradient(const float *gradient, const int8_t *weight,
-                                   const int32_t *window, float *scratch, float *output);
+/* gradient * table[x + 128] */
+void tiny_lookup_gradient(const float *gradient, const int8_t *x, const float *table, float *y,
+                          int32_t count);
 
-/* `scratch` holds sums of all taps and a row of the input, of `lanes` channels, then a run for each of
- * the kernel's columns.
- */
-void tiny_depthwise_weight_gradient(const int8_t *data, const float *gradient,
-                                    const int32_t *window, float *scratch, float *output,
-                                    int32_t zero_point, int32_t lanes);
-void tiny_depthwise_weight_update(const int8_t *weight, const int8_t *data, const float *gradient,
-                                  const float *rate, const float *scale, const int32_t *window,
-                                  float *scratch, int8_t *updated, int32_t zero_point,
-                                  int32_t lanes);
+/* Sum over blocks of rows x columns pixels; (height, width) is the result's size. */
+void tiny_resize_gradient(const float *gradient, float *y, int32_t batch, int32_t height,
+                          int32_t width, int32_t channels, int32_t rows, int32_t columns);
+
+/* A part of a tensor of four axes; `slice` holds its size, where the part begins, and the part's size. */
+void tiny_slice_gradient(const float *gradient, const int32_t *slice, float *y);
 
 #endif /* TVM_TINY_BACKWARD_H */

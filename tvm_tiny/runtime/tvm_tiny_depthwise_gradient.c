@@ -4,6 +4,10 @@
 #include "tvm_tiny_gradient.h"
 #include "tvm_tiny_gradient_sums.h"
 
+TINY_SCALAR_FLOATS
+
+static const float zeros[TINY_LANES];
+
 static tiny_window window_of(const int32_t *table) {
   tiny_window window;
   memcpy(&window, table, sizeof window);
@@ -59,29 +63,11 @@ static tiny_run taps_of(int32_t place, int32_t kernel, int32_t stride, int32_t d
 typedef struct {
   tiny_window window;
   tap_steps down, right;
-  const tiny_run *rows, *columns; /* of each row and column of the input */
-  const float *weights;           /* of a tile, tap by tap */
+  const tiny_run *rows;       /* of each row of the input */
+  const tiny_places *columns; /* of each column: taps and outputs */
+  const float *weights;       /* of a tile, tap by tap */
   int32_t lanes;
 } input_job;
-
-static void sum_pixel(const input_job *job, tiny_run rows, tiny_run columns, const float *gradient,
-                      float *sums) {
-  const tiny_window *window = &job->window;
-  const int32_t tap = rows.first * window->kernel_width + columns.first;
-  const int32_t pixel = rows.start * window->columns + columns.start;
-  const tiny_vectors vectors = {
-      .a = job->weights + tap * job->lanes,
-      .b = gradient + pixel * window->outputs,
-      .a_row = job->down.tap_step * window->kernel_width * job->lanes,
-      .b_row = -job->down.gradient_step * window->columns * window->outputs,
-      .a_step = job->right.tap_step * job->lanes,
-      .b_step = -job->right.gradient_step * window->outputs,
-      .rows = rows.count,
-      .count = columns.count,
-      .lanes = job->lanes};
-  tiny_zero_floats(sums, job->lanes);
-  tiny_sum_vectors(&vectors, sums);
-}
 
 /* Sums of a tile's channels, of which `multiplier` make one of the input's. */
 static void add_lanes(const float *sums, int32_t first, int32_t lanes, int32_t multiplier,
@@ -91,20 +77,46 @@ static void add_lanes(const float *sums, int32_t first, int32_t lanes, int32_t m
   }
 }
 
-static void sum_tile(const input_job *job, int32_t channel, const float *gradient, float *output) {
+/* A row of the input, of a tile whose first channel is `channel` of the output. */
+static void sum_row(const input_job *job, tiny_vectors *vectors, int32_t channel, float *output) {
   const tiny_window *window = &job->window;
   const int32_t multiplier = window->outputs / window->channels;
+  vectors->places = job->columns;
+  if (multiplier == 1) {
+    vectors->to = output + channel;
+    vectors->to_step = window->channels;
+    vectors->number = window->width;
+    tiny_sum_vectors(vectors);
+    return;
+  }
+  float sums[TINY_LANES];
+  vectors->to = sums;
+  vectors->number = 1;
+  for (int32_t x = 0; x < window->width; ++x) {
+    tiny_sum_vectors(vectors);
+    add_lanes(sums, channel, job->lanes, multiplier, output);
+    output += window->channels;
+    ++vectors->places;
+  }
+}
+
+static void sum_tile(const input_job *job, int32_t channel, const float *gradient, float *output) {
+  const tiny_window *window = &job->window;
+  tiny_vectors vectors = {.from = zeros,
+                          .a_unit = job->lanes,
+                          .b_unit = window->outputs,
+                          .a_step = job->right.tap_step * job->lanes,
+                          .b_step = -job->right.gradient_step * window->outputs,
+                          .a_row = job->down.tap_step * window->kernel_width * job->lanes,
+                          .b_row = -job->down.gradient_step * window->columns * window->outputs,
+                          .lanes = job->lanes};
   for (int32_t y = 0; y < window->height; ++y) {
-    for (int32_t x = 0; x < window->width; ++x) {
-      float *pixel = output + (y * window->width + x) * window->channels;
-      if (multiplier == 1) {
-        sum_pixel(job, job->rows[y], job->columns[x], gradient + channel, pixel + channel);
-      } else {
-        float sums[TINY_LANES];
-        sum_pixel(job, job->rows[y], job->columns[x], gradient + channel, sums);
-        add_lanes(sums, channel, job->lanes, multiplier, pixel);
-      }
-    }
+    const tiny_run rows = job->rows[y];
+    vectors.a = job->weights + rows.first * window->kernel_width * job->lanes;
+    vectors.b = gradient + channel + rows.start * window->columns * window->outputs;
+    vectors.rows = rows.count;
+    sum_row(job, &vectors, channel, output);
+    output += window->width * window->channels;
   }
 }
 
@@ -112,20 +124,22 @@ void tiny_depthwise_input_gradient(const float *gradient, const int8_t *weight,
                                    const int32_t *table, float *scratch, float *output) {
   const tiny_window window = window_of(table);
   const int32_t taps = window.kernel_height * window.kernel_width;
-  tiny_run *runs = (tiny_run *)(void *)(scratch + taps * TINY_LANES);
+  tiny_run *rows = (tiny_run *)(void *)(scratch + taps * TINY_LANES);
+  tiny_places *columns = (tiny_places *)(void *)(rows + window.height);
   input_job job = {.window = window,
                    .down = steps_of(window.stride_height, window.dilation_height),
                    .right = steps_of(window.stride_width, window.dilation_width),
-                   .rows = runs,
-                   .columns = runs + window.height,
+                   .rows = rows,
+                   .columns = columns,
                    .weights = scratch};
   for (int32_t y = 0; y < window.height; ++y) {
-    *runs++ = taps_of(y + window.top, window.kernel_height, window.stride_height,
+    rows[y] = taps_of(y + window.top, window.kernel_height, window.stride_height,
                       window.dilation_height, window.rows);
   }
   for (int32_t x = 0; x < window.width; ++x) {
-    *runs++ = taps_of(x + window.left, window.kernel_width, window.stride_width,
-                      window.dilation_width, window.columns);
+    const tiny_run run = taps_of(x + window.left, window.kernel_width, window.stride_width,
+                                 window.dilation_width, window.columns);
+    columns[x] = (tiny_places){run.first, run.start, run.count};
   }
   if (window.outputs > window.channels) {
     tiny_zero_floats(output, window.height * window.width * window.channels);
@@ -144,7 +158,7 @@ typedef struct {
   const float *gradient;
   int32_t zero_point;
   float *sums, *row;       /* of a tile's taps; of its inputs */
-  const tiny_run *columns; /* of each of the kernel's columns */
+  const tiny_places *columns; /* of each of the kernel's columns: inputs and outputs */
   float *output;           /* the gradient, or NULL */
   int8_t *weight;          /* what is updated */
   const float *scale;      /* of each channel */
@@ -175,32 +189,43 @@ static void expand_row(const weight_job *job, int32_t y, int32_t channel, int32_
 static void multiply_row(const weight_job *job, int32_t ky, int32_t output_row, int32_t channel,
                          int32_t lanes) {
   const tiny_window *window = &job->window;
-  const float *gradient = job->gradient + output_row * window->columns * window->outputs + channel;
   float *sums = job->sums + ky * window->kernel_width * lanes;
-  for (int32_t kx = 0; kx < window->kernel_width; ++kx) {
-    const tiny_run run = job->columns[kx];
-    const tiny_vectors vectors = {.a = job->row + run.start * lanes,
-                                  .b = gradient + run.first * window->outputs,
-                                  .a_step = window->stride_width * lanes,
-                                  .b_step = window->outputs,
-                                  .rows = 1,
-                                  .count = run.count,
-                                  .lanes = lanes};
-    tiny_sum_vectors(&vectors, sums);
-    sums += lanes;
-  }
+  const tiny_vectors vectors = {
+      .a = job->row,
+      .b = job->gradient + output_row * window->columns * window->outputs + channel,
+      .from = sums,
+      .to = sums,
+      .places = job->columns,
+      .a_unit = lanes,
+      .b_unit = window->outputs,
+      .a_step = window->stride_width * lanes,
+      .b_step = window->outputs,
+      .from_step = lanes,
+      .to_step = lanes,
+      .number = window->kernel_width,
+      .rows = 1,
+      .lanes = lanes};
+  tiny_sum_vectors(&vectors);
 }
 
-static void finish_tap(const weight_job *job, int32_t tap, int32_t channel, int32_t lanes) {
-  const float *sums = job->sums + tap * lanes;
-  const int32_t place = tap * job->window.outputs + channel;
+/* Complete sums of a tile become the gradient, or go into the weights. */
+static void finish(const weight_job *job, int32_t channel, int32_t lanes) {
+  const int32_t taps = job->window.kernel_height * job->window.kernel_width;
+  const int32_t outputs = job->window.outputs;
   for (int32_t j = 0; j < lanes; ++j) {
+    const float *sum = job->sums + j;
     if (job->output != NULL) {
-      job->output[place + j] = sums[j];
-    } else {
-      const float step = job->rate * job->scale[channel + j];
-      int8_t *updated = job->weight + place + j;
-      *updated = tiny_descend(*updated, step, sums[j]);
+      for (int32_t tap = 0; tap < taps; ++tap) {
+        job->output[tap * outputs + channel + j] = sum[tap * lanes];
+      }
+      continue;
+    }
+    const float factor = job->rate * job->scale[channel + j];
+    int8_t *weight = job->weight + channel + j;
+    for (int32_t tap = 0; tap < taps; ++tap) {
+      *weight = tiny_descend(*weight, factor, *sum);
+      weight += outputs;
+      sum += lanes;
     }
   }
 }
@@ -219,9 +244,7 @@ static void sum_taps(const weight_job *job, int32_t channel, int32_t lanes) {
       }
     }
   }
-  for (int32_t tap = 0; tap < taps; ++tap) {
-    finish_tap(job, tap, channel, lanes);
-  }
+  finish(job, channel, lanes);
 }
 
 static void sum_weights(weight_job *job, float *scratch, int32_t lanes) {
@@ -229,11 +252,12 @@ static void sum_weights(weight_job *job, float *scratch, int32_t lanes) {
   const int32_t taps = window->kernel_height * window->kernel_width;
   job->sums = scratch;
   job->row = scratch + taps * lanes;
-  tiny_run *columns = (tiny_run *)(void *)(job->row + window->width * lanes);
+  tiny_places *columns = (tiny_places *)(void *)(job->row + window->width * lanes);
   job->columns = columns;
   for (int32_t kx = 0; kx < window->kernel_width; ++kx) {
-    columns[kx] = tiny_run_of(kx * window->dilation_width - window->left, window->stride_width,
-                              window->width, window->columns);
+    const tiny_run run = tiny_run_of(kx * window->dilation_width - window->left,
+                                     window->stride_width, window->width, window->columns);
+    columns[kx] = (tiny_places){run.start, run.first, run.count};
   }
   for (int32_t channel = 0; channel < window->outputs;) {
     const int32_t taken = lanes_of(window->outputs - channel, lanes);

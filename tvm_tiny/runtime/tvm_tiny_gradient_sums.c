@@ -1,5 +1,7 @@
 #include "tvm_tiny_gradient_sums.h"
 
+TINY_SCALAR_FLOATS
+
 #if TINY_HAS_FMA
 
 /* Sums are s0 on, the factor is s31, what it is multiplied with goes to the registers between. */
@@ -116,32 +118,43 @@ void tiny_sum_products(const tiny_products *products) {
 
 /* Steps are counted from the end of a vector, and rows from the end of a row. */
 #define SUM_LANES(name, lanes, last, body)                                                 \
-  static void name(const tiny_vectors *vectors, float *sums) {                             \
-    const float *a = vectors->a, *b = vectors->b;                                          \
-    const int32_t count = vectors->count;                                                  \
+  static void name(const tiny_vectors *vectors) {                                          \
     const int32_t a_step = (vectors->a_step - lanes) * 4;                                  \
     const int32_t b_step = (vectors->b_step - lanes) * 4;                                  \
-    const int32_t a_row = (vectors->a_row - count * vectors->a_step) * 4;                  \
-    const int32_t b_row = (vectors->b_row - count * vectors->b_step) * 4;                  \
-    int32_t rows = vectors->rows, left;                                                    \
-    __asm__ volatile(                                                                      \
-        "vldmia %[sums], {s0-s" #last "}\n"                                                \
-        "1:\n\t"                                                                           \
-        "mov %[left], %[count]\n"                                                          \
-        "2:\n\t" body                                                                      \
-        "add %[a], %[a_step]\n\t"                                                          \
-        "add %[b], %[b_step]\n\t"                                                          \
-        "subs %[left], #1\n\t"                                                             \
-        "bne 2b\n\t"                                                                       \
-        "add %[a], %[a_row]\n\t"                                                           \
-        "add %[b], %[b_row]\n\t"                                                           \
-        "subs %[rows], #1\n\t"                                                             \
-        "bne 1b\n\t"                                                                       \
-        "vstmia %[sums], {s0-s" #last "}"                                                  \
-        : [a] "+r"(a), [b] "+r"(b), [rows] "+r"(rows), [left] "=&r"(left)                  \
-        : [sums] "r"(sums), [count] "r"(count), [a_step] "r"(a_step),                      \
-          [b_step] "r"(b_step), [a_row] "r"(a_row), [b_row] "r"(b_row)                     \
-        : "cc", "memory", VECTOR_REGISTERS);                                               \
+    const tiny_places *place = vectors->places, *end = place + vectors->number;            \
+    const float *from = vectors->from;                                                     \
+    float *to = vectors->to;                                                               \
+    for (; place < end; ++place) {                                                         \
+      const int32_t count = place->count;                                                  \
+      const float *a = vectors->a + place->a * vectors->a_unit;                            \
+      const float *b = vectors->b + place->b * vectors->b_unit;                            \
+      const int32_t a_row = (vectors->a_row - count * vectors->a_step) * 4;                \
+      const int32_t b_row = (vectors->b_row - count * vectors->b_step) * 4;                \
+      int32_t rows = count > 0 ? vectors->rows : 0, left;                                  \
+      __asm__ volatile(                                                                    \
+          "vldmia %[from], {s0-s" #last "}\n\t"                                            \
+          "cmp %[rows], #0\n\t"                                                            \
+          "beq 3f\n"                                                                       \
+          "1:\n\t"                                                                         \
+          "mov %[left], %[count]\n"                                                        \
+          "2:\n\t" body                                                                    \
+          "add %[a], %[a_step]\n\t"                                                        \
+          "add %[b], %[b_step]\n\t"                                                        \
+          "subs %[left], #1\n\t"                                                           \
+          "bne 2b\n\t"                                                                     \
+          "add %[a], %[a_row]\n\t"                                                         \
+          "add %[b], %[b_row]\n\t"                                                         \
+          "subs %[rows], #1\n\t"                                                           \
+          "bne 1b\n"                                                                       \
+          "3:\n\t"                                                                         \
+          "vstmia %[to], {s0-s" #last "}"                                                  \
+          : [a] "+r"(a), [b] "+r"(b), [rows] "+r"(rows), [left] "=&r"(left)                \
+          : [from] "r"(from), [to] "r"(to), [count] "r"(count), [a_step] "r"(a_step),      \
+            [b_step] "r"(b_step), [a_row] "r"(a_row), [b_row] "r"(b_row)                   \
+          : "cc", "memory", VECTOR_REGISTERS);                                             \
+      from += vectors->from_step;                                                          \
+      to += vectors->to_step;                                                              \
+    }                                                                                      \
   }
 
 SUM_LANES(sum_lanes_8, 8, 7, LANES_0)
@@ -175,11 +188,11 @@ void tiny_sum_products(const tiny_products *products) {
 
 #endif
 
-static void sum_any_lanes(const tiny_vectors *vectors, float *sums) {
+static void sum_place(const tiny_vectors *vectors, const tiny_places *place, float *sums) {
   for (int32_t row = 0; row < vectors->rows; ++row) {
-    const float *a = vectors->a + row * vectors->a_row;
-    const float *b = vectors->b + row * vectors->b_row;
-    for (int32_t i = 0; i < vectors->count; ++i) {
+    const float *a = vectors->a + place->a * vectors->a_unit + row * vectors->a_row;
+    const float *b = vectors->b + place->b * vectors->b_unit + row * vectors->b_row;
+    for (int32_t i = 0; i < place->count; ++i) {
       for (int32_t j = 0; j < vectors->lanes; ++j) {
         sums[j] = __builtin_fmaf(a[j], b[j], sums[j]);
       }
@@ -189,78 +202,102 @@ static void sum_any_lanes(const tiny_vectors *vectors, float *sums) {
   }
 }
 
-void tiny_sum_vectors(const tiny_vectors *vectors, float *sums) {
-  if (vectors->rows <= 0 || vectors->count <= 0) {
-    return;
+static void sum_any_lanes(const tiny_vectors *vectors) {
+  for (int32_t number = 0; number < vectors->number; ++number) {
+    const float *from = vectors->from + number * vectors->from_step;
+    float *to = vectors->to + number * vectors->to_step;
+    for (int32_t j = 0; j < vectors->lanes; ++j) {
+      to[j] = from[j];
+    }
+    sum_place(vectors, vectors->places + number, to);
   }
+}
+
+void tiny_sum_vectors(const tiny_vectors *vectors) {
 #if TINY_HAS_FMA
   if (vectors->lanes == 16) {
-    sum_lanes_16(vectors, sums);
+    sum_lanes_16(vectors);
     return;
   }
   if (vectors->lanes == 8) {
-    sum_lanes_8(vectors, sums);
+    sum_lanes_8(vectors);
     return;
   }
 #endif
-  sum_any_lanes(vectors, sums);
+  sum_any_lanes(vectors);
 }
 
-/* Eight at a time as far as possible; returns how many are done. */
-static int32_t eights_to_floats(const int8_t *bytes, int32_t count, int32_t offset, float *floats) {
-#if TINY_HAS_FMA
-  int32_t left = count >> 3, a, b;
-  const float less = (float)offset;
-  if (left == 0) {
-    return 0;
+void tiny_descend_all(int8_t *weight, const int16_t *places, float factor, const float *gradient,
+                      int32_t count) {
+  const float *end = gradient + count;
+  if (places == NULL) {
+    for (; gradient < end; ++gradient, ++weight) {
+      *weight = tiny_descend(*weight, factor, *gradient);
+    }
+    return;
   }
-#define PAIR(low, high, first, second)        \
-  "ldrsb %[a], [%[bytes], #" #first "]\n\t"   \
-  "ldrsb %[b], [%[bytes], #" #second "]\n\t"  \
-  "vmov s" #low ", s" #high ", %[a], %[b]\n\t"
-#define CONVERT(number) "vcvt.f32.s32 s" #number ", s" #number "\n\t"
-#define EIGHTS                                                                             \
-  "1:\n\t"                                                                                 \
-  "ldrsb %[a], [%[bytes]], #8\n\t"                                                         \
-  "ldrsb %[b], [%[bytes], #-7]\n\t"                                                        \
-  "vmov s0, s1, %[a], %[b]\n\t" PAIR(2, 3, -6, -5) PAIR(4, 5, -4, -3) PAIR(6, 7, -2, -1)   \
-  CONVERT(0) CONVERT(1) CONVERT(2) CONVERT(3) CONVERT(4) CONVERT(5) CONVERT(6) CONVERT(7)
-#define STORE                          \
-  "vstmia %[floats]!, {s0-s7}\n\t"     \
-  "subs %[left], #1\n\t"               \
-  "bne 1b"
-#define LESS(number) "vsub.f32 s" #number ", s8\n\t"
-  if (offset == 0) {
-    __asm__ volatile(EIGHTS STORE
-                     : [bytes] "+r"(bytes), [floats] "+r"(floats), [left] "+r"(left),
-                       [a] "=&r"(a), [b] "=&r"(b)
-                     :
-                     : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7");
-  } else {
-    __asm__ volatile("vmov s8, %[less]\n" EIGHTS LESS(0) LESS(1) LESS(2) LESS(3) LESS(4) LESS(5)
-                         LESS(6) LESS(7) STORE
-                     : [bytes] "+r"(bytes), [floats] "+r"(floats), [left] "+r"(left),
-                       [a] "=&r"(a), [b] "=&r"(b)
-                     : [less] "r"(less)
-                     : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8");
+  for (; gradient < end; ++gradient) {
+    int8_t *updated = weight + *places++;
+    *updated = tiny_descend(*updated, factor, *gradient);
   }
-  return count & ~7;
-#else
-  (void)bytes, (void)count, (void)offset, (void)floats;
-  return 0;
-#endif
 }
+
+#if TINY_HAS_FMA
+
+#define PAIR(low, high, first, second)        \
+  "ldrsb %[x], [%[bytes], #" #first "]\n\t"   \
+  "ldrsb %[y], [%[bytes], #" #second "]\n\t"  \
+  "vmov s" #low ", s" #high ", %[x], %[y]\n\t"
+#define CONVERT(number) "vcvt.f32.s32 s" #number ", s" #number "\n\t"
+#define LESS(number) "vsub.f32 s" #number ", s8\n\t"
+#define LESS_ALL LESS(0) LESS(1) LESS(2) LESS(3) LESS(4) LESS(5) LESS(6) LESS(7)
+
+/* Rows of whole eights; `less` is s8 = offset, subtracted from each. */
+#define EXPAND(name, less)                                                                 \
+  static void name(const int8_t *bytes, int32_t step, int32_t rows, int32_t eights,        \
+                   float offset, float *floats) {                                          \
+    const int32_t rest = step - 8 * eights;                                                \
+    int32_t left, x, y;                                                                    \
+    __asm__ volatile(                                                                      \
+        "vmov s8, %[offset]\n"                                                             \
+        "1:\n\t"                                                                           \
+        "mov %[left], %[eights]\n"                                                         \
+        "2:\n\t"                                                                           \
+        "ldrsb %[x], [%[bytes]], #8\n\t"                                                   \
+        "ldrsb %[y], [%[bytes], #-7]\n\t"                                                  \
+        "vmov s0, s1, %[x], %[y]\n\t" PAIR(2, 3, -6, -5) PAIR(4, 5, -4, -3)                \
+        PAIR(6, 7, -2, -1) CONVERT(0) CONVERT(1) CONVERT(2) CONVERT(3) CONVERT(4)          \
+        CONVERT(5) CONVERT(6) CONVERT(7) less                                              \
+        "vstmia %[floats]!, {s0-s7}\n\t"                                                   \
+        "subs %[left], #1\n\t"                                                             \
+        "bne 2b\n\t"                                                                       \
+        "add %[bytes], %[rest]\n\t"                                                        \
+        "subs %[rows], #1\n\t"                                                             \
+        "bne 1b"                                                                           \
+        : [bytes] "+r"(bytes), [floats] "+r"(floats), [rows] "+r"(rows), [left] "=&r"(left), \
+          [x] "=&r"(x), [y] "=&r"(y)                                                       \
+        : [eights] "r"(eights), [rest] "r"(rest), [offset] "r"(offset)                     \
+        : "cc", "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8");           \
+  }
+
+EXPAND(expand, "")
+EXPAND(expand_less, LESS_ALL)
+
+#endif
 
 void tiny_bytes_to_floats(const int8_t *bytes, int32_t step, int32_t rows, int32_t count,
                           int32_t offset, float *floats, int32_t width) {
+#if TINY_HAS_FMA
+  if (count == width && (count & 7) == 0 && count > 0 && rows > 0) {
+    (offset == 0 ? expand : expand_less)(bytes, step, rows, count >> 3, (float)offset, floats);
+    return;
+  }
+#endif
   for (; rows > 0; --rows) {
-    int32_t j = eights_to_floats(bytes, count, offset, floats);
-    for (; j < count; ++j) {
+    for (int32_t j = 0; j < count; ++j) {
       floats[j] = (float)(bytes[j] - offset);
     }
-    for (; j < width; ++j) {
-      floats[j] = 0.0f;
-    }
+    tiny_zero_floats(floats + count, width - count);
     bytes += step;
     floats += width;
   }

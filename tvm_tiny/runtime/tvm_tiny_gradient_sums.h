@@ -4,6 +4,7 @@
 #ifndef TVM_TINY_GRADIENT_SUMS_H
 #define TVM_TINY_GRADIENT_SUMS_H
 
+#include "tvm_tiny_float.h"
 #include "tvm_tiny_gradient.h"
 
 #if defined(__ARM_FEATURE_FMA) && defined(__thumb2__) && defined(__GNUC__)
@@ -32,23 +33,46 @@ typedef struct {
 
 void tiny_sum_products(const tiny_products *products);
 
-/* For each of `rows`, sums[j] += the sum over i < count of a[i][j] * b[i][j], j < lanes. Vectors of `a`
- * follow each other in a row, those of `b` lie `b_step` floats apart.
+/* A place in `a` and one in `b`, and how many vectors follow each. */
+typedef struct {
+  int32_t a, b, count;
+} tiny_places;
+
+/* For each of `number` places: to[j] = from[j] + the sum of a[i][j] * b[i][j] over its vectors, in each of
+ * `rows`, for j < lanes. Places count in units of floats, vectors and rows lie so many floats apart,
+ * and so do sums of one place and the next.
  */
 typedef struct {
-  const float *a, *b;
-  int32_t a_row, b_row; /* floats from row to row */
-  int32_t a_step, b_step;
-  int32_t rows, count, lanes;
+  const float *a, *b, *from;
+  float *to;
+  const tiny_places *places;
+  int32_t a_unit, b_unit, a_step, b_step, a_row, b_row, from_step, to_step;
+  int32_t number, rows, lanes;
 } tiny_vectors;
 
-void tiny_sum_vectors(const tiny_vectors *vectors, float *sums);
+void tiny_sum_vectors(const tiny_vectors *vectors);
+
+/* A step of descent of `count` weights at `places`, or side by side where that is NULL. */
+void tiny_descend_all(int8_t *weight, const int16_t *places, float factor, const float *gradient,
+                      int32_t count);
 
 /* Rows of `count` bytes, `step` bytes apart, less an offset, as floats; rows are filled up with zeros
  * to `width`.
  */
 void tiny_bytes_to_floats(const int8_t *bytes, int32_t step, int32_t rows, int32_t count,
                           int32_t offset, float *floats, int32_t width);
+
+/* tiny_step_int8 with the limit 127. The fast way adds 1.5 * 2^23, to which floats of small numbers are
+ * integers: bits of the sum are those of the number and the result, its last ones.
+ */
+static inline int8_t tiny_descend(int8_t weight, float factor, float gradient) {
+  const float moved = __builtin_fmaf(-factor, gradient, (float)weight);
+  const uint32_t rounded = tiny_float_bits(moved + 12582912.0f) - 0x4b400000u;
+  if (rounded + 127u > 254u) {
+    return tiny_step_int8(weight, factor, gradient, 127);
+  }
+  return (int8_t)rounded;
+}
 
 static inline void tiny_zero_floats(float *floats, int32_t count) {
   for (int32_t j = 0; j < count; ++j) {

@@ -1,0 +1,289 @@
+#include "tvm_tiny_gradient.h"
+
+#include <string.h>
+
+#include "tvm_tiny.h"
+#include "tvm_tiny_gradient_sums.h"
+
+TINY_SCALAR_FLOATS
+
+static const float zeros[TINY_SUMS];
+
+static tiny_window window_of(const int32_t *table) {
+  tiny_window window;
+  memcpy(&window, table, sizeof window);
+  return window;
+}
+
+/* Weights of some input channels, for each of some output channels. */
+typedef struct {
+  const float *panel;
+  int32_t rows;  /* output channels */
+  int32_t count; /* input channels; the panel is as wide as `width` */
+  int32_t width;
+} weight_panel;
+
+/* Pixels whose sums are not all in memory. */
+static void sum_part(const tiny_products *products, int32_t count) {
+  tiny_products pixel = *products;
+  float sums[TINY_SUMS];
+  pixel.rows = 1;
+  pixel.from = sums;
+  for (int32_t row = 0; row < products->rows; ++row) {
+    float *output = products->to + row * products->to_step;
+    memcpy(sums, output, (size_t)count * sizeof *sums);
+    tiny_zero_floats(sums + count, products->width - count);
+    pixel.to = sums;
+    tiny_sum_products(&pixel);
+    memcpy(output, sums, (size_t)count * sizeof *sums);
+    pixel.factors += products->row_step;
+  }
+}
+
+/* Of one tap: adds the products of all pixels, from the first output and input channel on. */
+static void scatter_tap(const tiny_window *window, const weight_panel *weights, tiny_run rows,
+                        tiny_run columns, const float *gradient, float *output) {
+  const int32_t step = window->stride_width * window->channels;
+  tiny_products products = {.panel = weights->panel,
+                            .from_step = step,
+                            .to_step = step,
+                            .row_step = window->outputs,
+                            .factor_step = 1,
+                            .count = weights->rows,
+                            .rows = columns.count,
+                            .width = weights->width};
+  for (int32_t y = 0; y < rows.count; ++y) {
+    const int32_t from = (rows.first + y) * window->columns + columns.first;
+    const int32_t to = (rows.start + y * window->stride_height) * window->width + columns.start;
+    products.factors = gradient + from * window->outputs;
+    products.from = products.to = output + to * window->channels;
+    if (weights->count == weights->width) {
+      tiny_sum_products(&products);
+    } else {
+      sum_part(&products, weights->count);
+    }
+  }
+}
+
+/* All taps of a panel; `weight` are those of its first output and input channel. */
+static void scatter_panel(const tiny_window *window, const weight_panel *weights,
+                          const int8_t *weight, const float *gradient, float *panel,
+                          float *output) {
+  const int32_t depth = window->channels / window->groups;
+  const int32_t step = window->kernel_height * window->kernel_width * depth;
+  for (int32_t ky = 0; ky < window->kernel_height; ++ky) {
+    const tiny_run rows = tiny_run_of(ky * window->dilation_height - window->top,
+                                      window->stride_height, window->height, window->rows);
+    for (int32_t kx = 0; kx < window->kernel_width; ++kx) {
+      const tiny_run columns = tiny_run_of(kx * window->dilation_width - window->left,
+                                           window->stride_width, window->width, window->columns);
+      tiny_bytes_to_floats(weight, step, weights->rows, weights->count, 0, panel, weights->width);
+      scatter_tap(window, weights, rows, columns, gradient, output);
+      weight += depth;
+    }
+  }
+}
+
+void tiny_conv2d_input_gradient(const float *gradient, const int8_t *weight, const int32_t *table,
+                                float *panel, float *output, int32_t block) {
+  const tiny_window window = window_of(table);
+  const int32_t depth = window.channels / window.groups;
+  const int32_t per_group = window.outputs / window.groups;
+  const int32_t step = window.kernel_height * window.kernel_width * depth;
+  tiny_zero_floats(output, window.height * window.width * window.channels);
+  for (int32_t group = 0; group < window.groups; ++group) {
+    for (int32_t channel = 0; channel < depth; channel += TINY_SUMS) {
+      const int32_t count = tiny_min(TINY_SUMS, depth - channel);
+      for (int32_t row = 0; row < per_group; row += block) {
+        const weight_panel weights = {panel, tiny_min(block, per_group - row), count,
+                                      tiny_panel_width(count)};
+        const int32_t first = group * per_group + row;
+        scatter_panel(&window, &weights, weight + first * step + channel, gradient + first, panel,
+                      output + group * depth + channel);
+      }
+    }
+  }
+}
+
+/* What the gradient and the update of weights share. */
+typedef struct {
+  tiny_window window;
+  const int8_t *data;
+  const float *gradient;
+  const int16_t *channels;
+  int32_t zero_point, count; /* of chosen channels */
+  int32_t is_first;          /* the chosen channels are the first ones, in order */
+  float *panel, *sums;
+  float *output;      /* the gradient, or NULL */
+  int8_t *weight;     /* what is updated */
+  const float *scale; /* of each output channel */
+  float rate;
+} weight_job;
+
+/* Columns of one tap, of which `chosen` is the first's number among the chosen channels. */
+static void gather_tap(const weight_job *job, const int8_t *data, int32_t chosen, int32_t count,
+                       float *panel) {
+  if (data == NULL) {
+    tiny_zero_floats(panel, count);
+  } else if (job->is_first) {
+    tiny_bytes_to_floats(data + chosen, 0, 1, count, job->zero_point, panel, count);
+  } else {
+    const int16_t *channels = job->channels + chosen;
+    for (int32_t j = 0; j < count; ++j) {
+      panel[j] = (float)(data[channels[j]] - job->zero_point);
+    }
+  }
+}
+
+/* Where a tap of an output pixel begins in a group of the input; NULL outside of the image. */
+static const int8_t *input_of(const weight_job *job, int32_t group, int32_t tap, int32_t row,
+                              int32_t column) {
+  const tiny_window *window = &job->window;
+  const int32_t ky = tap / window->kernel_width;
+  const int32_t kx = tap - ky * window->kernel_width;
+  const int32_t y = row * window->stride_height + ky * window->dilation_height - window->top;
+  const int32_t x = column * window->stride_width + kx * window->dilation_width - window->left;
+  /* as unsigned numbers, negative ones are too large as well */
+  if ((uint32_t)y >= (uint32_t)window->height || (uint32_t)x >= (uint32_t)window->width) {
+    return NULL;
+  }
+  return job->data + (y * window->width + x) * window->channels +
+         group * (window->channels / window->groups);
+}
+
+/* Inputs under `count` columns, for pixels from `first` to `end`. */
+static void gather(const weight_job *job, int32_t group, int32_t column, int32_t count,
+                   int32_t width, int32_t first, int32_t end) {
+  const int32_t columns = job->window.columns;
+  const int32_t first_tap = column / job->count;
+  float *panel = job->panel;
+  for (int32_t pixel = first; pixel < end; ++pixel) {
+    const int32_t row = pixel / columns;
+    int32_t chosen = column - first_tap * job->count;
+    int32_t tap = first_tap;
+    for (int32_t done = 0; done < count; ++tap) {
+      const int32_t length = tiny_min(job->count - chosen, count - done);
+      const int8_t *data = input_of(job, group, tap, row, pixel - row * columns);
+      gather_tap(job, data, chosen, length, panel + done);
+      done += length;
+      chosen = 0;
+    }
+    tiny_zero_floats(panel + count, width - count);
+    panel += width;
+  }
+}
+
+/* Complete sums of an output channel become its gradient, or go into its weights. */
+static void finish(const weight_job *job, int32_t row, int32_t column, int32_t count,
+                   const float *sums) {
+  const tiny_window *window = &job->window;
+  const int32_t taps = window->kernel_height * window->kernel_width;
+  if (job->output != NULL) {
+    float *output = job->output + row * taps * job->count + column;
+    for (int32_t j = 0; j < count; ++j) {
+      output[j] = sums[j];
+    }
+    return;
+  }
+  const int32_t depth = window->channels / window->groups;
+  const float factor = job->rate * job->scale[row];
+  const int32_t tap = column / job->count;
+  int8_t *weight = job->weight + (row * taps + tap) * depth;
+  int32_t chosen = column - tap * job->count;
+  for (int32_t done = 0; done < count;) {
+    const int32_t length = tiny_min(job->count - chosen, count - done);
+    if (job->is_first) {
+      tiny_descend_all(weight + chosen, NULL, factor, sums + done, length);
+    } else {
+      tiny_descend_all(weight, job->channels + chosen, factor, sums + done, length);
+    }
+    done += length;
+    chosen = 0;
+    weight += depth;
+  }
+}
+
+/* Up to 24 columns of all output channels of a group. */
+static void sum_columns(const weight_job *job, int32_t group, int32_t column, int32_t count,
+                        int32_t chunk, int32_t rows) {
+  const int32_t outputs = job->window.outputs;
+  const int32_t pixels = job->window.rows * job->window.columns;
+  const int32_t per_group = outputs / job->window.groups;
+  const int32_t width = tiny_panel_width(count);
+  for (int32_t row = 0; row < per_group; row += rows) {
+    const int32_t first = group * per_group + row;
+    const int32_t end = first + tiny_min(rows, per_group - row);
+    for (int32_t pixel = 0; pixel < pixels; pixel += chunk) {
+      const int32_t length = tiny_min(chunk, pixels - pixel);
+      if (row == 0 || length < pixels) {
+        gather(job, group, column, count, width, pixel, pixel + length);
+      }
+      const tiny_products products = {.from = pixel == 0 ? zeros : job->sums,
+                                      .to = job->sums,
+                                      .panel = job->panel,
+                                      .factors = job->gradient + pixel * outputs + first,
+                                      .from_step = pixel == 0 ? 0 : TINY_SUMS,
+                                      .to_step = TINY_SUMS,
+                                      .row_step = 1,
+                                      .factor_step = outputs,
+                                      .count = length,
+                                      .rows = end - first,
+                                      .width = width};
+      tiny_sum_products(&products);
+    }
+    for (int32_t o = first; o < end; ++o) {
+      finish(job, o, column, count, job->sums + (o - first) * TINY_SUMS);
+    }
+  }
+}
+
+static void sum_weights(weight_job *job, int32_t chunk, int32_t rows) {
+  job->is_first = 1;
+  for (int32_t i = 0; i < job->count; ++i) {
+    job->is_first &= job->channels[i] == i;
+  }
+  const int32_t taps = job->window.kernel_height * job->window.kernel_width;
+  const int32_t columns = taps * job->count;
+  for (int32_t group = 0; group < job->window.groups; ++group) {
+    for (int32_t column = 0; column < columns; column += TINY_SUMS) {
+      sum_columns(job, group, column, tiny_min(TINY_SUMS, columns - column), chunk, rows);
+    }
+  }
+}
+
+void tiny_conv2d_weight_gradient(const int8_t *data, const float *gradient,
+                                 const int16_t *channels, const int32_t *table, float *scratch,
+                                 float *output, int32_t zero_point, int32_t count, int32_t chunk,
+                                 int32_t rows) {
+  weight_job job = {.window = window_of(table),
+                          .data = data,
+                          .gradient = gradient,
+                          .channels = channels,
+                          .zero_point = zero_point,
+                          .count = count,
+                          .panel = scratch,
+                          .sums = scratch + chunk * TINY_SUMS,
+                          .output = output};
+  sum_weights(&job, chunk, rows);
+}
+
+void tiny_conv2d_weight_update(const int8_t *weight, const int8_t *data, const float *gradient,
+                               const float *rate, const float *scale, const int16_t *channels,
+                               const int32_t *table, float *scratch, int8_t *updated,
+                               int32_t zero_point, int32_t count, int32_t chunk, int32_t rows) {
+  weight_job job = {.window = window_of(table),
+                          .data = data,
+                          .gradient = gradient,
+                          .channels = channels,
+                          .zero_point = zero_point,
+                          .count = count,
+                          .panel = scratch,
+                          .sums = scratch + chunk * TINY_SUMS,
+                          .weight = updated,
+                          .scale = scale,
+                          .rate = *rate};
+  const tiny_window *window = &job.window;
+  const int32_t taps = window->kernel_height * window->kernel_width;
+  tiny_move_block(updated, weight, window->outputs * taps * (window->channels / window->groups));
+  sum_weights(&job, chunk, rows);
+}

@@ -1,0 +1,111 @@
+#include "tvm_tiny_gradient_scaling.h"
+
+#include "tvm_tiny.h"
+#include "tvm_tiny_float.h"
+
+TINY_SCALAR_FLOATS
+
+static int32_t bit_of(const uint8_t *mask, int32_t number) {
+  return mask[number / 8] >> (number % 8) & 1;
+}
+
+void tiny_mask_gradient(const float *gradient, const uint8_t *mask, float *y, int32_t count) {
+  for (int32_t i = 0; i < count; ++i) {
+    y[i] = bit_of(mask, i) ? gradient[i] : 0.0f;
+  }
+}
+
+void tiny_scale_gradient(const float *gradient, const float *scale, float *y, int32_t pixels,
+                         int32_t channels) {
+  for (int32_t pixel = 0; pixel < pixels; ++pixel) {
+    for (int32_t c = 0; c < channels; ++c) {
+      *y++ = *gradient++ * scale[c];
+    }
+  }
+}
+
+void tiny_masked_scale(const float *gradient, const uint8_t *mask, const float *scale, float *y,
+                       int32_t pixels, int32_t channels) {
+  for (int32_t pixel = 0, i = 0; pixel < pixels; ++pixel) {
+    for (int32_t c = 0; c < channels; ++c, ++i) {
+      y[i] = bit_of(mask, i) ? gradient[i] * scale[c] : 0.0f;
+    }
+  }
+}
+
+void tiny_add_gradients(const float *a, const float *b, float *y, int32_t count) {
+  for (int32_t i = 0; i < count; ++i) {
+    y[i] = a[i] + b[i];
+  }
+}
+
+void tiny_bias_gradient(const float *gradient, float *y, int32_t pixels, int32_t channels) {
+  for (int32_t c = 0; c < channels; ++c) {
+    float sum = 0.0f;
+    for (int32_t pixel = 0; pixel < pixels; ++pixel) {
+      sum += gradient[pixel * channels + c];
+    }
+    y[c] = sum;
+  }
+}
+
+void tiny_mean_gradient(const float *gradient, const float *factor, float *y, int32_t outer,
+                        int32_t count, int32_t inner) {
+  for (int32_t part = 0; part < outer; ++part) {
+    const float *first = y;
+    for (int32_t i = 0; i < inner; ++i) {
+      *y++ = *gradient++ * factor[0];
+    }
+    for (int32_t copy = 1; copy < count; ++copy) {
+      tiny_copy_block(y, first, inner * (int32_t)sizeof *y);
+      y += inner;
+    }
+  }
+}
+
+void tiny_lookup_gradient(const float *gradient, const int8_t *x, const float *table, float *y,
+                          int32_t count) {
+  for (int32_t i = 0; i < count; ++i) {
+    y[i] = gradient[i] * table[x[i] + 128];
+  }
+}
+
+static float block_sum(const float *gradient, int32_t row_step, int32_t rows, int32_t columns,
+                       int32_t channels) {
+  float sum = 0.0f;
+  for (int32_t row = 0; row < rows; ++row) {
+    for (int32_t column = 0; column < columns; ++column) {
+      sum += gradient[row * row_step + column * channels];
+    }
+  }
+  return sum;
+}
+
+void tiny_resize_gradient(const float *gradient, float *y, int32_t batch, int32_t height,
+                          int32_t width, int32_t channels, int32_t rows, int32_t columns) {
+  const int32_t row_step = width * columns * channels;
+  for (int32_t row = 0; row < batch * height; ++row) {
+    for (int32_t column = 0; column < width; ++column) {
+      const float *block = gradient + row * rows * row_step + column * columns * channels;
+      for (int32_t c = 0; c < channels; ++c) {
+        *y++ = block_sum(block + c, row_step, rows, columns, channels);
+      }
+    }
+  }
+}
+
+void tiny_slice_gradient(const float *gradient, const int32_t *slice, float *y) {
+  const int32_t *size = slice;
+  const int32_t *begin = slice + 4;
+  const int32_t *shape = slice + 8;
+  for (int32_t n = begin[0]; n < begin[0] + shape[0]; ++n) {
+    for (int32_t row = begin[1]; row < begin[1] + shape[1]; ++row) {
+      for (int32_t column = begin[2]; column < begin[2] + shape[2]; ++column) {
+        const int32_t pixel = (n * size[1] + row) * size[2] + column;
+        tiny_copy_block(y, gradient + pixel * size[3] + begin[3],
+                        shape[3] * (int32_t)sizeof *y);
+        y += shape[3];
+      }
+    }
+  }
+}

@@ -1,0 +1,40 @@
+/* Gradients of what stands between convolutions: masks, scales, sums, moves. All are float32; an
+ * output may lie over the gradient that it is made of where the operator says so.
+ */
+#ifndef TVM_TINY_GRADIENT_SCALING_H
+#define TVM_TINY_GRADIENT_SCALING_H
+
+#include <stdint.h>
+
+/* The gradient where its bit of the mask is set (bit i % 8 of byte i / 8), else 0. */
+void tiny_mask_gradient(const float *gradient, const uint8_t *mask, float *y, int32_t count);
+
+/* gradient * scale, for each channel; a scale of one channel is one of all. */
+void tiny_scale_gradient(const float *gradient, const float *scale, float *y, int32_t pixels,
+                         int32_t channels);
+
+/* Both: 0 where the bit is 0. */
+void tiny_masked_scale(const float *gradient, const uint8_t *mask, const float *scale, float *y,
+                       int32_t pixels, int32_t channels);
+
+void tiny_add_gradients(const float *a, const float *b, float *y, int32_t count);
+
+/* Sum over all pixels for each channel, in order. */
+void tiny_bias_gradient(const float *gradient, float *y, int32_t pixels, int32_t channels);
+
+/* Each of `inner` numbers, times a factor, `count` times; this for `outer` parts. */
+void tiny_mean_gradient(const float *gradient, const float *factor, float *y, int32_t outer,
+                        int32_t count, int32_t inner);
+
+/* gradient * table[x + 128] */
+void tiny_lookup_gradient(const float *gradient, const int8_t *x, const float *table, float *y,
+                          int32_t count);
+
+/* Sum over blocks of rows x columns pixels; (height, width) is the result's size. */
+void tiny_resize_gradient(const float *gradient, float *y, int32_t batch, int32_t height,
+                          int32_t width, int32_t channels, int32_t rows, int32_t columns);
+
+/* A part of a tensor of four axes; `slice` holds its size, where the part begins, and the part's size. */
+void tiny_slice_gradient(const float *gradient, const int32_t *slice, float *y);
+
+#endif /* TVM_TINY_GRADIENT_SCALING_H */
