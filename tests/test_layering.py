@@ -92,7 +92,7 @@ def test_architectures_are_analysed_without_tvm() -> None:
 
 
 def test_extras_are_imported_where_they_are_used() -> None:
-    extras = {"torch", "torchao", "onnxruntime", "tflite_micro", "matplotlib", "xgboost"}
+    extras = {"torch", "torchao", "onnxruntime", "tflite_micro", "matplotlib", "xgboost", "optuna"}
     used = imported(
         "import tvm_tiny.build_firmware, tvm_tiny.firmware, tvm_tiny.cli, tvm_tiny.importers"
     )

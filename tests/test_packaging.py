@@ -80,6 +80,7 @@ def test_the_wheel_holds_all_data(wheel: Path) -> None:
     patterns = {
         "tvm_tiny/codegen": "templates/*",
         "tvm_tiny": "runtime/*",
+        "tvm_tiny/training": "*.toml",
         "targets": "*/*",
     }
     for folder, pattern in patterns.items():
