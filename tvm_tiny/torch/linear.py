@@ -1,0 +1,104 @@
+"""Layers with weights: convolutions and dense layers as torch modules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tvm_tiny.schedules.dialect import Array
+from tvm_tiny.schedules.qconv2d import QConv2DAttributes
+from tvm_tiny.schedules.qdense import QDenseAttributes
+from tvm_tiny.schedules.qdepthwise_conv2d import QDepthwiseConv2DAttributes
+from tvm_tiny.torch.arithmetic import convolution, high_mul, requantize, rounded
+from tvm_tiny.torch.scales import Quantisation
+
+LinearAttributes = QConv2DAttributes | QDepthwiseConv2DAttributes | QDenseAttributes
+LAYERS = ("tiny.qconv2d", "tiny.qdepthwise_conv2d", "tiny.qdense")
+
+
+class Linear(torch.nn.Module):
+    """One convolution or dense layer.
+
+    `weight` (in the dialect's own layout) and `bias` are float64 parameters that hold integers;
+    where an optimiser makes them something else, their nearest integers count.
+    `input` and `output` are scales and zero points around the layer; None where not known.
+    """
+
+    multiplier: Tensor
+    shift: Tensor
+
+    def __init__(
+        self,
+        attrs: LinearAttributes,
+        constants: tuple[Array, ...],
+        ports: tuple[Quantisation | None, Quantisation | None],
+        single: bool,
+    ) -> None:
+        """Take weight, bias, multiplier and shift of a call."""
+        super().__init__()
+        weight, bias, multiplier, shift = (torch.from_numpy(c.copy()) for c in constants)
+        self.attrs, self.single, (self.input, self.output) = attrs, single, ports
+        self.weight = torch.nn.Parameter(weight.double(), requires_grad=False)
+        self.bias = torch.nn.Parameter(bias.double(), requires_grad=False)
+        self.register_buffer("multiplier", multiplier.long(), persistent=False)
+        self.register_buffer("shift", shift.long(), persistent=False)
+
+    @property
+    def bias_slope(self) -> Tensor:
+        """d output / d bias of each channel, both in integer steps."""
+        return self.multiplier * 2.0 ** (self.shift - 31).double()
+
+    @property
+    def slope(self) -> Tensor:
+        """d output / d sum of products: s_x s_w / s_y of each channel."""
+        return self.bias_slope * 2.0**self.attrs.fraction_bits
+
+    @property
+    def weight_scale(self) -> Tensor | None:
+        """Scale of each output channel's weights; None where activations' scales are unknown."""
+        if self.input is None or self.output is None:
+            return None
+        return self.slope * (self.output.scale / self.input.scale)
+
+    @property
+    def bias_scale(self) -> Tensor | None:
+        """Scale of each bias; None where the output's scale is unknown."""
+        return None if self.output is None else self.bias_slope * self.output.scale
+
+    def per_channel(self, values: Tensor) -> Tensor:
+        """Values of output channels in a shape that broadcasts over `weight`."""
+        if isinstance(self.attrs, QDepthwiseConv2DAttributes):
+            return values
+        return values.reshape(-1, *[1] * (self.weight.ndim - 1))
+
+    def forward(self, data: Tensor) -> Tensor:
+        """Integers to integers."""
+        attrs = self.attrs
+        sums = self._sums(data - attrs.input_zero_point, _nearest(self.weight))
+        total = sums * 2.0**attrs.fraction_bits + _nearest(self.bias)
+        value = self._scaled(total.detach().long()) + attrs.output_zero_point
+        return rounded(total * self.bias_slope, value, attrs.clamp_min, attrs.clamp_max)
+
+    def _sums(self, data: Tensor, weight: Tensor) -> Tensor:
+        attrs = self.attrs
+        if isinstance(attrs, QDenseAttributes):
+            return data @ weight.T
+        if isinstance(attrs, QDepthwiseConv2DAttributes):
+            filters, groups = weight.permute(2, 0, 1)[:, None], data.shape[3]
+        else:
+            filters, groups = weight.permute(0, 3, 1, 2), attrs.groups
+        return convolution(data, filters, attrs, groups, self.single)
+
+    def _scaled(self, total: Tensor) -> Tensor:
+        if not self.attrs.fraction_bits:
+            return requantize(total, self.multiplier, self.shift)
+        half = torch.ones_like(self.shift) << -self.shift >> 1
+        return (high_mul(total, self.multiplier) + half) >> -self.shift
+
+
+def _nearest(parameter: Tensor) -> Tensor:
+    """The nearest integers, with the gradient of the parameter itself."""
+    difference: Any = parameter.detach().round() - parameter.detach()
+    return parameter + difference
