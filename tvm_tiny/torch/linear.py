@@ -12,7 +12,6 @@ from tvm_tiny.schedules.qconv2d import QConv2DAttributes
 from tvm_tiny.schedules.qdense import QDenseAttributes
 from tvm_tiny.schedules.qdepthwise_conv2d import QDepthwiseConv2DAttributes
 from tvm_tiny.torch.arithmetic import convolution, high_mul, requantize, rounded
-from tvm_tiny.torch.scales import Quantisation
 
 LinearAttributes = QConv2DAttributes | QDepthwiseConv2DAttributes | QDenseAttributes
 LAYERS = ("tiny.qconv2d", "tiny.qdepthwise_conv2d", "tiny.qdense")
@@ -23,7 +22,6 @@ class Linear(torch.nn.Module):
 
     `weight` (in the dialect's own layout) and `bias` are float64 parameters that hold integers;
     where an optimiser makes them something else, their nearest integers count.
-    `input` and `output` are scales and zero points around the layer; None where not known.
     """
 
     multiplier: Tensor
@@ -33,13 +31,12 @@ class Linear(torch.nn.Module):
         self,
         attrs: LinearAttributes,
         constants: tuple[Array, ...],
-        ports: tuple[Quantisation | None, Quantisation | None],
         single: bool,
     ) -> None:
         """Take weight, bias, multiplier and shift of a call."""
         super().__init__()
         weight, bias, multiplier, shift = (torch.from_numpy(c.copy()) for c in constants)
-        self.attrs, self.single, (self.input, self.output) = attrs, single, ports
+        self.attrs, self.single = attrs, single
         self.weight = torch.nn.Parameter(weight.double(), requires_grad=False)
         self.bias = torch.nn.Parameter(bias.double(), requires_grad=False)
         self.register_buffer("multiplier", multiplier.long(), persistent=False)
@@ -58,14 +55,13 @@ class Linear(torch.nn.Module):
     @property
     def weight_scale(self) -> Tensor | None:
         """Scale of each output channel's weights; None where activations' scales are unknown."""
-        if self.input is None or self.output is None:
-            return None
-        return self.slope * (self.output.scale / self.input.scale)
+        scales = self.attrs.input_scale, self.attrs.output_scale
+        return self.slope * (scales[1] / scales[0]) if all(scales) else None
 
     @property
     def bias_scale(self) -> Tensor | None:
         """Scale of each bias; None where the output's scale is unknown."""
-        return None if self.output is None else self.bias_slope * self.output.scale
+        return self.bias_slope * self.attrs.output_scale if self.attrs.output_scale else None
 
     def per_channel(self, values: Tensor) -> Tensor:
         """Values of output channels in a shape that broadcasts over `weight`."""

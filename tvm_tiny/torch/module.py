@@ -11,22 +11,21 @@ import tvm
 from torch import Tensor
 from tvm import ir, relax
 
-from tvm_tiny.errors import InputError, ModelError, UnsupportedError
+from tvm_tiny.errors import InputError, UnsupportedError
 from tvm_tiny.importers import load
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
 from tvm_tiny.relay_passes.quantized_to_tiny import QuantizedToTiny
 from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
-from tvm_tiny.schedules.dialect import arguments_of, attributes_of, operator_of
+from tvm_tiny.schedules.dialect import arguments_of, attributes_of
 from tvm_tiny.torch.constants import with_constants
 from tvm_tiny.torch.linear import LAYERS, Linear
 from tvm_tiny.torch.losses import cross_entropy, mean_squared_error
 from tvm_tiny.torch.operators import FUNCTIONS
-from tvm_tiny.torch.scales import Quantisation, quantisations
+from tvm_tiny.torch.scales import Quantisation, head_of, known_quantisation
 
 # Passes that look at weights would make constants of what is to be trained.
 PASSES = (QuantizedToTiny(), SinkTransposes(), FoldPads(), FoldLookups())
-HEADS = ("tiny.qsoftmax", "tiny.dequantize")  # what a loss does not need
 INT32_LIMIT = (1 << 31) - 1
 LARGEST_WEIGHT = 127
 
@@ -59,18 +58,12 @@ class QuantizedModule(torch.nn.Module):
     rounding, zero where a clamp held the value.
     """
 
-    def __init__(
-        self,
-        graph: tvm.IRModule,
-        known: Mapping[ir.Var, Quantisation],
-        *,
-        single: bool = False,
-    ) -> None:
-        """Walk `main` of a module of the dialect; prefer `from_model`."""
+    def __init__(self, graph: tvm.IRModule, *, single: bool = False) -> None:
+        """Walk `main` of a module of the dialect; `from_model` makes one."""
         super().__init__()
         self.graph = graph
         self._main = graph["main"]
-        self._known = dict(known)
+        self._head = head_of(graph)
         self._steps = [self._step(binding, single) for binding in _bindings(graph)]
 
     @classmethod
@@ -79,11 +72,10 @@ class QuantizedModule(torch.nn.Module):
 
         Gradients of convolutions are computed in float64, or faster in float32 where `single`.
         """
-        imported = load(model)
-        rewritten = imported
+        graph = load(model)
         for graph_pass in PASSES:
-            rewritten = graph_pass(rewritten)
-        return cls(rewritten, quantisations(imported, rewritten), single=single)
+            graph = graph_pass(graph)
+        return cls(graph, single=single)
 
     @property
     def layers(self) -> dict[str, Linear]:
@@ -101,16 +93,12 @@ class QuantizedModule(torch.nn.Module):
 
     def logits(self, *inputs: Tensor) -> Tensor:
         """The first output before a final softmax or dequantisation: what losses are taken of."""
-        head = self._head()
-        return self._run(inputs, head)[head]
+        return self._run(inputs, self._head.logits)[self._head.logits]
 
     @property
     def logits_quantisation(self) -> Quantisation:
         """Scale and zero point of the logits."""
-        known = self._known.get(self._head())
-        if known is None:
-            raise ModelError("the scale of the logits is not known", hint="give an imported model")
-        return known
+        return known_quantisation(self._head)
 
     def loss(self, data: Tensor, target: Tensor, kind: str = "cross_entropy") -> Tensor:
         """The mean loss of a batch: `cross_entropy` of labels or `mean_squared_error`."""
@@ -120,9 +108,7 @@ class QuantizedModule(torch.nn.Module):
         known = self.logits_quantisation
         return losses[kind](self.logits(data), target, known.scale, known.zero_point)
 
-    def parameters_of_plan(
-        self, plan: Mapping[str, Trained] | None = None
-    ) -> list[dict[str, Any]]:
+    def parameters_of_plan(self, plan: Mapping[str, Trained] | None = None) -> list[dict[str, Any]]:
         """Groups for `QuantizedSGD`; everything outside the plan (None: all layers) is frozen."""
         layers = self.layers
         plan = dict.fromkeys(layers, Trained()) if plan is None else plan
@@ -159,16 +145,15 @@ class QuantizedModule(torch.nn.Module):
             return Step("reshape", _Reshape(shape), inputs, binding.var)
         attrs = attributes_of(call)
         if call.op.name in LAYERS:
-            layer = self._linear(call, attrs, binding.var, single)
+            layer = self._linear(call, attrs, single)
             return Step(attrs.layer, layer, inputs, binding.var)
         if call.op.name not in FUNCTIONS:
             raise UnsupportedError(f"no torch form of {call.op.name}", where=attrs.layer)
         return Step(attrs.layer, _bound(call, attrs), inputs, binding.var)
 
-    def _linear(self, call: ir.Call, attrs: Any, output: ir.Var, single: bool) -> Linear:
+    def _linear(self, call: ir.Call, attrs: Any, single: bool) -> Linear:
         constants = tuple(c.value.numpy() for c in call.args[1:])
-        ports = (self._known.get(call.args[0]), self._known.get(output))
-        layer = Linear(attrs, constants, ports, single)
+        layer = Linear(attrs, constants, single)
         self.add_module(attrs.layer, layer)
         return layer
 
@@ -176,7 +161,9 @@ class QuantizedModule(torch.nn.Module):
 
     def _run(self, inputs: tuple[Tensor, ...], last: ir.Var | None) -> dict[ir.Var, Tensor]:
         if len(inputs) != len(self._main.params):
-            raise InputError("wrong number of inputs", limit=len(self._main.params), found=len(inputs))
+            raise InputError(
+                "wrong number of inputs", limit=len(self._main.params), found=len(inputs)
+            )
         values = {}
         for var, value in zip(self._main.params, inputs, strict=True):
             shape = tuple(int(extent) for extent in var.ty.shape)
@@ -190,18 +177,6 @@ class QuantizedModule(torch.nn.Module):
             if last is not None and step.output.same_as(last):
                 break
         return values
-
-    def _head(self) -> ir.Var:
-        values = {binding.var: binding.value for binding in _bindings(self.graph)}
-        head = self._main.body.body
-        while True:
-            value = values.get(head)
-            if isinstance(value, relax.Tuple):
-                head = value.fields[0]
-            elif operator_of(value) is not None and value.op.name in HEADS:
-                head = value.args[0]
-            else:
-                return head
 
 
 class _Reshape:

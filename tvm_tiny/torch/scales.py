@@ -1,19 +1,25 @@
-"""Scales of the activations of a model, which the integer dialect itself does not need."""
+"""What integers of a model's ends stand for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import tvm
-from tvm import relax
+from tvm import ir, relax
 
-from tvm_tiny.relay_passes._quantized import of_quantize
+from tvm_tiny.errors import ModelError
 from tvm_tiny.schedules.dialect import attributes_of, operator_of
 
 # Operators whose output has the scale and zero point of their first input.
-TRANSPARENT = frozenset(
-    ["tiny.qavg_pool2d", "tiny.qmax_pool2d", "tiny.pad", "tiny.concat", "tiny.resize"]
-    + ["tiny.transpose", "relax.reshape"]
+TRANSPARENT = (
+    "tiny.qavg_pool2d",
+    "tiny.qmax_pool2d",
+    "tiny.pad",
+    "tiny.concat",
+    "tiny.resize",
+    "tiny.transpose",
+    "relax.reshape",
 )
 
 
@@ -25,43 +31,53 @@ class Quantisation:
     zero_point: int
 
 
-def quantisations(
-    imported: tvm.IRModule, rewritten: tvm.IRModule
-) -> dict[relax.Var, Quantisation]:
-    """What every int8 value of `rewritten` stands for.
+@dataclass(frozen=True)
+class Head:
+    """Where losses are taken: the integers before a final softmax or dequantisation."""
 
-    A layer is named after the `quantize` that ends it in the imported model, and has its scale.
-    """
-    given = {}
-    for binding in _bindings(imported):
-        if _name(binding.value) == "relax.quantize":
-            found = of_quantize(binding.value)
-            if found is not None:
-                known = Quantisation(found.scalar_scale, found.zero_point)
-                given[binding.var.name] = known
-    values = _ports(rewritten)
-    for binding in _bindings(rewritten):
-        call = binding.value
-        operator = operator_of(call)
-        layer = attributes_of(call).layer if operator else ""
-        if layer in given:
-            values[binding.var] = given[layer]
-        elif _name(call) in TRANSPARENT and call.args[0] in values:
-            values[binding.var] = values[call.args[0]]
-    return values
+    logits: ir.Var
+    quantisation: Quantisation | None
 
 
-def _ports(rewritten: tvm.IRModule) -> dict[relax.Var, Quantisation]:
-    main = rewritten["main"]
-    scales, points = main.attrs["tiny.input_scales"], main.attrs["tiny.input_zero_points"]
-    ports = zip(main.params, scales, points, strict=True)
-    return {var: Quantisation(float(s), int(p)) for var, s, p in ports if float(s) > 0}
+def head_of(module: tvm.IRModule) -> Head:
+    """The head of a module of the dialect (of its first output)."""
+    main = module["main"]
+    calls = {b.var: b.value for block in main.body.blocks for b in block.bindings}
+    logits, known = main.body.body, _port(main)
+    while True:
+        value = calls.get(logits)
+        if isinstance(value, relax.Tuple):
+            logits = value.fields[0]
+            continue
+        name = _name(value)
+        if name not in ("tiny.qsoftmax", "tiny.dequantize"):
+            return Head(logits, _quantisation(logits, calls) or known)
+        attrs = attributes_of(value)
+        logits, known = value.args[0], Quantisation(attrs.scale, getattr(attrs, "zero_point", 0))
 
 
-def _name(value: relax.Expr) -> str:
+def known_quantisation(head: Head) -> Quantisation:
+    """Scale and zero point of the logits; raises ModelError where they are not known."""
+    if head.quantisation is None:
+        raise ModelError("the scale of the logits is not known", hint="give an imported model")
+    return head.quantisation
+
+
+def _port(main: relax.Function) -> Quantisation | None:
+    scales, points = (main.attrs.get(f"tiny.output_{key}") for key in ("scales", "zero_points"))
+    is_known = scales is not None and float(scales[0]) > 0
+    return Quantisation(float(scales[0]), int(points[0])) if is_known else None
+
+
+def _quantisation(var: ir.Var, calls: dict[ir.Var, Any]) -> Quantisation | None:
+    """As the operator that made it says."""
+    value = calls.get(var)
+    while _name(value) in TRANSPARENT:
+        value = calls.get(value.args[0])
+    attrs = None if operator_of(value) is None else attributes_of(value)
+    scale = getattr(attrs, "output_scale", 0.0)
+    return Quantisation(scale, attrs.output_zero_point) if scale else None
+
+
+def _name(value: Any) -> str:
     return getattr(getattr(value, "op", None), "name", "")
-
-
-def _bindings(module: tvm.IRModule) -> list[relax.VarBinding]:
-    blocks = module["main"].body.blocks
-    return [binding for block in blocks for binding in block.bindings]
