@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tvm
 from torch import Tensor
-from tvm import ir, relax
+from tvm import ir
 from tvm.relax.expr_functor import PyExprMutator, mutator
 
 from tvm_tiny.errors import InputError
@@ -24,9 +24,30 @@ def with_constants(module: tvm.IRModule, values: Values) -> tvm.IRModule:
 
     Raises InputError where shapes differ, as after passes that drop channels.
     """
+    for block in module["main"].body.blocks:
+        for binding in block.bindings:
+            _check(binding.value, values)  # outside the mutator: errors do not cross C++
     result = tvm.IRModule(dict(module.functions), attrs=module.attrs)
     result["main"] = _Constants(values).visit_expr(module["main"])
     return result
+
+
+def _layer(call: Any, values: Values) -> str | None:
+    """The name of the layer that a call is, if there are values for it."""
+    operator = operator_of(call)
+    is_linear = operator is not None and operator.name in LAYERS
+    layer = attributes_of(call).layer if is_linear else ""
+    return layer if layer in values else None
+
+
+def _check(call: Any, values: Values) -> None:
+    layer = _layer(call, values)
+    if layer is None:
+        return
+    for old, new in zip(call.args[1:3], values[layer], strict=True):
+        before, after = old.value.numpy().shape, tuple(new.shape)
+        if before != after:
+            raise InputError("another shape", where=layer, limit=before, found=after)
 
 
 @mutator
@@ -37,22 +58,17 @@ class _Constants(PyExprMutator):
 
     def visit_call_(self, call: Any) -> Any:
         call = super().visit_call_(call)
-        operator = operator_of(call)
-        if operator is None or operator.name not in LAYERS:
+        layer = _layer(call, self.values)
+        if layer is None:
             return call
-        layer = attributes_of(call).layer
-        if layer not in self.values:
-            return call
-        weight, bias = self.values[layer]
-        data, old_weight, old_bias, *rest = call.args
-        new = [_replaced(layer, old_weight, weight), _replaced(layer, old_bias, bias)]
+        data, weight, bias, *rest = call.args
+        pairs = zip((weight, bias), self.values[layer], strict=True)
+        new = [_replaced(old, value) for old, value in pairs]
         return ir.Call(call.op, [data, *new, *rest], call.attrs, call.ty_args)
 
 
-def _replaced(layer: str, old: relax.Constant, value: Tensor) -> ir.Expr:
+def _replaced(old: Any, value: Tensor) -> ir.Expr:
     before: Array = old.value.numpy()
-    after = value.detach().cpu().numpy()
-    if before.shape != after.shape:
-        raise InputError("another shape", where=layer, limit=before.shape, found=after.shape)
     ends = np.iinfo(before.dtype)
-    return constant(np.clip(np.round(after), ends.min, ends.max).astype(before.dtype))
+    after = np.clip(np.round(value.detach().cpu().numpy()), ends.min, ends.max)
+    return constant(after.astype(before.dtype))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -96,5 +94,4 @@ class Linear(torch.nn.Module):
 
 def _nearest(parameter: Tensor) -> Tensor:
     """The nearest integers, with the gradient of the parameter itself."""
-    difference: Any = parameter.detach().round() - parameter.detach()
-    return parameter + difference
+    return parameter.detach().round() + (parameter - parameter.detach())

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 import tvm
 from torch import Tensor
 from tvm import ir, relax
 
-from tvm_tiny.errors import InputError, UnsupportedError
+from tvm_tiny.errors import InputError, ModelError, UnsupportedError
 from tvm_tiny.importers import load
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
@@ -153,6 +154,8 @@ class QuantizedModule(torch.nn.Module):
 
     def _linear(self, call: ir.Call, attrs: Any, single: bool) -> Linear:
         constants = tuple(c.value.numpy() for c in call.args[1:])
+        if not attrs.layer:
+            raise ModelError(f"a {call.op.name} without a name", hint="set its attribute `layer`")
         layer = Linear(attrs, constants, single)
         self.add_module(attrs.layer, layer)
         return layer
@@ -198,8 +201,8 @@ def _bound(call: ir.Call, attrs: Any) -> Callable[..., Tensor]:
     """The operator's function with its constant arguments in place."""
     function = FUNCTIONS[call.op.name]
     constants = [
-        None if isinstance(expr, ir.Var) else torch.from_numpy(value.copy()).double()
-        for expr, value in zip(call.args, arguments_of(call), strict=True)
+        torch.from_numpy(value.copy()).double() if isinstance(value, np.ndarray) else None
+        for value in arguments_of(call)
     ]
 
     def run(*values: Tensor) -> Tensor:

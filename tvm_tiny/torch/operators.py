@@ -152,7 +152,7 @@ def quantize_real(attrs: QuantizeAttributes, data: Tensor) -> Tensor:
 def dequantize(attrs: DequantizeAttributes, data: Tensor) -> Tensor:
     """tiny.dequantize; one rounding to float32, as on the device."""
     scaled = (data - attrs.zero_point) * attrs.scale
-    return scaled + (scaled.detach().float().double() - scaled.detach())
+    return scaled.detach().float().double() + (scaled - scaled.detach())
 
 
 FUNCTIONS: dict[str, Callable[..., Tensor]] = {

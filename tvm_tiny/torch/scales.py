@@ -42,10 +42,12 @@ class Head:
 def head_of(module: tvm.IRModule) -> Head:
     """The head of a module of the dialect (of its first output)."""
     main = module["main"]
-    calls = {b.var: b.value for block in main.body.blocks for b in block.bindings}
+    calls: dict[ir.Var, Any] = {
+        b.var: b.value for block in main.body.blocks for b in block.bindings
+    }
     logits, known = main.body.body, _port(main)
     while True:
-        value = calls.get(logits)
+        value: Any = calls.get(logits)
         if isinstance(value, relax.Tuple):
             logits = value.fields[0]
             continue
@@ -64,17 +66,19 @@ def known_quantisation(head: Head) -> Quantisation:
 
 
 def _port(main: relax.Function) -> Quantisation | None:
-    scales, points = (main.attrs.get(f"tiny.output_{key}") for key in ("scales", "zero_points"))
+    scales, points = (
+        (main.attrs or {}).get(f"tiny.output_{key}") for key in ("scales", "zero_points")
+    )
     is_known = scales is not None and float(scales[0]) > 0
     return Quantisation(float(scales[0]), int(points[0])) if is_known else None
 
 
 def _quantisation(var: ir.Var, calls: dict[ir.Var, Any]) -> Quantisation | None:
     """As the operator that made it says."""
-    value = calls.get(var)
+    value: Any = calls.get(var)
     while _name(value) in TRANSPARENT:
         value = calls.get(value.args[0])
-    attrs = None if operator_of(value) is None else attributes_of(value)
+    attrs: Any = None if operator_of(value) is None else attributes_of(value)
     scale = getattr(attrs, "output_scale", 0.0)
     return Quantisation(scale, attrs.output_zero_point) if scale else None
 
