@@ -16,7 +16,10 @@ from tests.support.calls import side_by_side
 from tests.support.evaluate_tiny import evaluate
 from tests.support.shared import kws01_data, reference_data
 from tvm_tiny import zoo
-from tvm_tiny.errors import InputError, ModelError
+from tvm_tiny.errors import InputError, ModelError, PlanError
+from tvm_tiny.metadata import describe
+from tvm_tiny.relay_passes.append_updates import scale_of
+from tvm_tiny.relay_passes.separate_trainables import State
 from tvm_tiny.schedules.concat import CONCAT, ConcatAttributes
 from tvm_tiny.schedules.dequantize import DEQUANTIZE, DequantizeAttributes
 from tvm_tiny.schedules.dialect import Array, attributes_of, operator_of
@@ -25,10 +28,14 @@ from tvm_tiny.schedules.pad import PAD, PadAttributes
 from tvm_tiny.schedules.quantize import QUANTIZE, QuantizeAttributes
 from tvm_tiny.schedules.resize import RESIZE, ResizeAttributes
 from tvm_tiny.schedules.transpose import TRANSPOSE, TransposeAttributes
+from tvm_tiny.targets.target import resolve
+from tvm_tiny.training.build import compile_for
+from tvm_tiny.training.host_twin import HostTwin
+from tvm_tiny.training.update_plan import LayerPlan, SparseUpdate
 
 torch = pytest.importorskip("torch")
-from tvm_tiny.torch import QuantizedModule, QuantizedSGD, Trained  # noqa: E402
-from tvm_tiny.torch.optimizer import updated  # noqa: E402
+from tvm_tiny.torch import QuantizedModule, QuantizedSGD  # noqa: E402
+from tvm_tiny.torch.optimizer import scaling_of  # noqa: E402
 
 RANDOM_CALLS = 50  # every kind twice
 SHAPE = (2, 3, 5, 4)
@@ -176,10 +183,7 @@ def test_training_moves_integers_and_the_graph_follows(kws: QuantizedModule) -> 
     data, labels = batch(8)
     labels = (labels + 1) % 12  # wrong: large gradients
     before = {name: value.clone() for name, value in kws.state_dict().items()}
-    plan = {
-        "functional_1_dense_BiasAdd": Trained(),
-        "functional_1_activation_8_Relu": Trained(False),
-    }
+    plan = SparseUpdate.bias_only(1)  # and the classifier
     optimizer = QuantizedSGD(kws.parameters_of_plan(plan), 0.05)
     losses = []
     for _ in range(6):
@@ -248,14 +252,40 @@ def test_scales_of_weights_are_the_models_own(kws: QuantizedModule) -> None:
             assert any(np.allclose(s, values, rtol=1e-6, atol=0) for s in near)
 
 
+def parameter_group(values: Any, **fields: Any) -> dict[str, Any]:
+    parameter = torch.nn.Parameter(torch.tensor(values, dtype=torch.float64))
+    usual = {"limit": 127, "scale": None, "channels": (), "name": "w", "axis": 0}
+    return {"params": [parameter], **usual, **fields}
+
+
 def test_updates_round_halves_to_even_and_saturate() -> None:
-    old = torch.tensor([0.0, 1.0, 2.0, 126.0, -127.0, 5.0, 6.0]).double()
-    gradient = torch.tensor([0.5, 0.5, -0.5, -9.0, 4.0, float("nan"), float("inf")]).double()
-    new = updated(old, gradient, 1.0, None, 127)
-    assert new.tolist() == [0.0, 0.0, 2.0, 127.0, -127.0, 5.0, 6.0]
-    scaling = torch.tensor([4.0, 2.0]).double()[:, None]
-    new = updated(torch.zeros(2, 2).double(), torch.ones(2, 2).double(), 0.5, scaling, 127)
-    assert new.tolist() == [[-2.0, -2.0], [-1.0, -1.0]]
+    group = parameter_group([0.0, 1.0, 2.0, 126.0, -127.0, 5.0, 6.0])
+    optimizer = QuantizedSGD([group], 1.0, qas=False)
+    (parameter,) = group["params"]
+    parameter.grad = torch.tensor([0.5, 0.5, -0.5, -9.0, 4.0, float("nan"), float("inf")]).double()
+    optimizer.step()
+    assert parameter.tolist() == [0.0, 0.0, 2.0, 127.0, -127.0, 5.0, 6.0]
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_updates_are_scaled_by_channel(axis: int) -> None:
+    scale = torch.tensor([0.5, 0.25]).double()  # to the power of -2: 4 and 16
+    group = parameter_group([[0.0, 0.0], [0.0, 0.0]], scale=scale, axis=axis)
+    optimizer = QuantizedSGD([group], 0.5)
+    (parameter,) = group["params"]
+    parameter.grad = torch.ones(2, 2).double()
+    optimizer.step()
+    expected = np.broadcast_to([-2.0, -8.0], (2, 2))
+    np.testing.assert_array_equal(parameter.detach(), expected.T if axis == 0 else expected)
+
+
+def test_large_biases_keep_their_last_bits() -> None:
+    group = parameter_group([2.0**30 + 1, 2.0**31 - 3], limit=(1 << 31) - 1)
+    optimizer = QuantizedSGD([group], 1.0, qas=False)
+    (parameter,) = group["params"]
+    parameter.grad = torch.tensor([-1.0, -100.0]).double()
+    optimizer.step()
+    assert parameter.tolist() == [2.0**30 + 2, 2.0**31 - 1]
 
 
 def test_only_chosen_channels_move(kws: QuantizedModule) -> None:
@@ -264,31 +294,63 @@ def test_only_chosen_channels_move(kws: QuantizedModule) -> None:
     labels = (labels + 1) % 12
     weight = kws.layers[name].weight
     before = weight.detach().clone()
-    groups = kws.parameters_of_plan({name: Trained(bias=False, channels=(3, 7))})
-    optimizer = QuantizedSGD(groups, 0.1)
+    plan = SparseUpdate((LayerPlan(name, weights=2 / 64),))
+    optimizer = QuantizedSGD(kws.parameters_of_plan(plan), 0.1)
     kws.loss(data, labels).backward()
     optimizer.step()
     moved = (weight != before).any(dim=0).flatten().nonzero().flatten().tolist()
-    assert moved == [3, 7]
+    largest = before.square().sum(dim=(0, 1, 2)).topk(2).indices.tolist()
+    assert moved == sorted(largest)
 
 
-def test_scaling_divides_by_squared_scales(kws: QuantizedModule) -> None:
-    name = "functional_1_dense_BiasAdd"
-    weight, bias = kws.parameters_of_plan({name: Trained()})
-    layer = kws.layers[name]
-    assert torch.allclose(weight["scaling"].flatten(), layer.weight_scale**-2)
-    unit = layer.weight_scale * layer.attrs.input_scale
-    assert torch.allclose(bias["scaling"], unit**-2)
+def test_scaling_is_the_firmwares(kws: QuantizedModule) -> None:
+    groups = {group["name"]: group for group in kws.parameters_of_plan()}
+    QuantizedSGD([*groups.values()], 1.0)
+    calls = [b.value for block in kws.graph["main"].body.blocks for b in block.bindings]
+    layers = [c for c in calls if operator_of(c) and attributes_of(c).layer in kws.layers]
+    for call in layers:
+        layer = attributes_of(call).layer
+        for kind in ("weight", "bias"):
+            state = State(f"{layer}_{kind}", np.zeros(1), layer, kind)
+            scaling = scaling_of(groups[f"{layer}.{kind}"] | {"qas": True})
+            np.testing.assert_array_equal(scaling, scale_of(call, state, True))
 
 
-def test_momentum_adds_up(kws: QuantizedModule) -> None:
-    parameter = torch.nn.Parameter(torch.zeros(1).double())
-    group = {"params": [parameter], "limit": 127, "scaling": None, "channels": (), "name": "w"}
+def test_momentum_adds_up() -> None:
+    group = parameter_group([0.0])
     optimizer = QuantizedSGD([group], 1.0, qas=False, momentum=0.5)
+    (parameter,) = group["params"]
     for _ in range(2):
         parameter.grad = torch.full_like(parameter, 4.0)
         optimizer.step()
     assert parameter.item() == -4.0 - 6.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd_qas", "sgd"])
+def test_steps_are_those_of_the_firmware(optimizer: str) -> None:
+    """Losses to float32, integers but for a few that lie at a half."""
+    model, rate = reference_data("kws")[0], {"sgd_qas": 0.002, "sgd": 50.0}[optimizer]
+    compiled = compile_for(model, resolve("cortex-m4"), "last:3", optimizer=optimizer)
+    assert compiled.states is not None
+    metadata = describe(compiled, resolve("cortex-m4"))
+    twin = HostTwin(dict(compiled.code.files), metadata, compiled.states.state_bytes)
+    module = QuantizedModule.from_model(model)
+    groups = module.parameters_of_plan("last:3")
+    sgd = QuantizedSGD(groups, rate, qas=optimizer == "sgd_qas")
+    data, labels = batch(8)
+    labels = (labels + 1) % 12
+    for sample, label in zip(data, labels, strict=True):
+        sgd.zero_grad()
+        loss = module.loss(sample[None], label[None])
+        loss.backward()
+        sgd.step()
+        found = twin.train_step([sample.numpy()[None]], int(label), rate)
+        assert found == pytest.approx(loss.item(), rel=1e-4, abs=1e-5)
+    for sample in data:
+        expected = module(sample[None]).detach().numpy()
+        difference = twin.predict([sample.numpy()[None]])[0].astype(int) - expected
+        assert np.abs(difference).max() <= 1
 
 
 def without_scales(module: QuantizedModule) -> QuantizedModule:
@@ -306,8 +368,8 @@ def test_scaling_needs_scales(kws: QuantizedModule) -> None:
 
 def test_wrong_uses(kws: QuantizedModule) -> None:
     data, labels = batch(1)
-    with pytest.raises(InputError, match="no layer head"):
-        kws.parameters_of_plan({"head": Trained()})
+    with pytest.raises(PlanError, match="no layers of this name"):
+        kws.parameters_of_plan(SparseUpdate((LayerPlan("head", 1.0),)))
     with pytest.raises(InputError, match="no loss hinge"):
         kws.loss(data, labels, "hinge")
     with pytest.raises(InputError, match="wrong shape"):

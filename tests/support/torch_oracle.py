@@ -27,7 +27,7 @@ LINEAR = ("tiny.qconv2d", "tiny.qdepthwise_conv2d", "tiny.qdense")
 
 
 def gradients(
-    module: tvm.IRModule, x: Array, target: Any, loss: str = "cross_entropy"
+    module: tvm.IRModule, x: Array, target: Any, loss: str = "softmax_cross_entropy"
 ) -> tuple[float, dict[str, Array]]:
     """Return the mean loss of a batch and the gradients of `<layer>.weight` and `<layer>.bias`.
 
@@ -40,7 +40,7 @@ def gradients(
     values = _values(module, torch.from_numpy(x).double(), parameters, head.logits)
     assert head.quantisation is not None
     real = (values[head.logits] - head.quantisation.zero_point) * head.quantisation.scale
-    if loss == "cross_entropy":
+    if loss == "softmax_cross_entropy":
         log_probability = functional.log_softmax(real.flatten(1), dim=1)
         result = functional.nll_loss(log_probability, torch.as_tensor(target))
     else:

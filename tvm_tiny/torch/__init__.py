@@ -2,7 +2,7 @@
 
 from tvm_tiny.torch import QuantizedModule, QuantizedSGD
 module = QuantizedModule.from_model("model.tflite")
-optimizer = QuantizedSGD(module.parameters_of_plan({"head": Trained()}), rate=0.01)
+optimizer = QuantizedSGD(module.parameters_of_plan("last:6"), rate=0.004)
 module.loss(images, labels).backward()
 optimizer.step()
 firmware = tvm_tiny.build(module.to_relax(), "cortex-m4")
@@ -22,7 +22,7 @@ except ImportError as error:
     ) from error
 
 from tvm_tiny.torch.losses import cross_entropy, mean_squared_error
-from tvm_tiny.torch.module import QuantizedModule, Trained
+from tvm_tiny.torch.module import QuantizedModule
 from tvm_tiny.torch.optimizer import QuantizedSGD
 
-__all__ = ["QuantizedModule", "QuantizedSGD", "Trained", "cross_entropy", "mean_squared_error"]
+__all__ = ["QuantizedModule", "QuantizedSGD", "cross_entropy", "mean_squared_error"]

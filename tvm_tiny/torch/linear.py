@@ -12,6 +12,7 @@ from tvm_tiny.schedules.qdepthwise_conv2d import QDepthwiseConv2DAttributes
 from tvm_tiny.torch.arithmetic import convolution, high_mul, requantize, rounded
 
 LinearAttributes = QConv2DAttributes | QDepthwiseConv2DAttributes | QDenseAttributes
+INT32 = (-(1 << 31), (1 << 31) - 1)
 LAYERS = ("tiny.qconv2d", "tiny.qdepthwise_conv2d", "tiny.qdense")
 
 
@@ -46,26 +47,22 @@ class Linear(torch.nn.Module):
         return self.multiplier * 2.0 ** (self.shift - 31).double()
 
     @property
-    def slope(self) -> Tensor:
-        """d output / d sum of products: s_x s_w / s_y of each channel."""
-        return self.bias_slope * 2.0**self.attrs.fraction_bits
-
-    @property
     def weight_scale(self) -> Tensor | None:
         """Scale of each output channel's weights; None where activations' scales are unknown."""
-        scales = self.attrs.input_scale, self.attrs.output_scale
-        return self.slope * (scales[1] / scales[0]) if all(scales) else None
+        if not self.attrs.input_scale or not self.attrs.output_scale:
+            return None
+        slope = self.bias_slope * 2.0**self.attrs.fraction_bits
+        return slope * self.attrs.output_scale / self.attrs.input_scale
 
     @property
     def bias_scale(self) -> Tensor | None:
         """Scale of each bias; None where the output's scale is unknown."""
         return self.bias_slope * self.attrs.output_scale if self.attrs.output_scale else None
 
-    def per_channel(self, values: Tensor) -> Tensor:
-        """Values of output channels in a shape that broadcasts over `weight`."""
-        if isinstance(self.attrs, QDepthwiseConv2DAttributes):
-            return values
-        return values.reshape(-1, *[1] * (self.weight.ndim - 1))
+    @property
+    def channel_axis(self) -> int:
+        """The axis of `weight` that output channels lie on."""
+        return 2 if isinstance(self.attrs, QDepthwiseConv2DAttributes) else 0
 
     def forward(self, data: Tensor) -> Tensor:
         """Integers to integers."""
@@ -86,10 +83,13 @@ class Linear(torch.nn.Module):
         return convolution(data, filters, attrs, groups, self.single)
 
     def _scaled(self, total: Tensor) -> Tensor:
-        if not self.attrs.fraction_bits:
-            return requantize(total, self.multiplier, self.shift)
-        half = torch.ones_like(self.shift) << -self.shift >> 1
-        return (high_mul(total, self.multiplier) + half) >> -self.shift
+        """As the firmware's training does it: what leaves 32 bits saturates."""
+        total = total.clamp(*INT32)
+        if self.attrs.fraction_bits:
+            half = torch.ones_like(self.shift) << -self.shift >> 1
+            return (high_mul(total, self.multiplier) + half) >> -self.shift
+        left = (total << self.shift.clamp(min=0)).clamp(*INT32)
+        return requantize(left, self.multiplier, self.shift.clamp(max=0))
 
 
 def _nearest(parameter: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,30 +14,17 @@ from tvm import ir, relax
 
 from tvm_tiny.errors import InputError, ModelError, UnsupportedError
 from tvm_tiny.importers import load
-from tvm_tiny.relay_passes.fold_lookups import FoldLookups
-from tvm_tiny.relay_passes.fold_pads import FoldPads
-from tvm_tiny.relay_passes.quantized_to_tiny import QuantizedToTiny
-from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
+from tvm_tiny.pipeline import rewrite_for_training
+from tvm_tiny.relay_passes.append_updates import LARGEST_BIAS, LARGEST_WEIGHT
 from tvm_tiny.schedules.dialect import arguments_of, attributes_of
 from tvm_tiny.torch.constants import with_constants
 from tvm_tiny.torch.linear import LAYERS, Linear
 from tvm_tiny.torch.losses import cross_entropy, mean_squared_error
 from tvm_tiny.torch.operators import FUNCTIONS
 from tvm_tiny.torch.scales import Quantisation, head_of, known_quantisation
+from tvm_tiny.training.update_plan import LayerUpdate, SparseUpdate
 
-# Passes that look at weights would make constants of what is to be trained.
-PASSES = (QuantizedToTiny(), SinkTransposes(), FoldPads(), FoldLookups())
-INT32_LIMIT = (1 << 31) - 1
-LARGEST_WEIGHT = 127
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What of a layer is trained; `channels` of the weight's last axis, all where empty."""
-
-    weight: bool = True
-    bias: bool = True
-    channels: tuple[int, ...] = ()
+LOSSES = {"softmax_cross_entropy": cross_entropy, "mean_squared_error": mean_squared_error}
 
 
 @dataclass(frozen=True)
@@ -73,10 +60,7 @@ class QuantizedModule(torch.nn.Module):
 
         Gradients of convolutions are computed in float64, or faster in float32 where `single`.
         """
-        graph = load(model)
-        for graph_pass in PASSES:
-            graph = graph_pass(graph)
-        return cls(graph, single=single)
+        return cls(rewrite_for_training(load(model)), single=single)
 
     @property
     def layers(self) -> dict[str, Linear]:
@@ -101,28 +85,22 @@ class QuantizedModule(torch.nn.Module):
         """Scale and zero point of the logits."""
         return known_quantisation(self._head)
 
-    def loss(self, data: Tensor, target: Tensor, kind: str = "cross_entropy") -> Tensor:
-        """The mean loss of a batch: `cross_entropy` of labels or `mean_squared_error`."""
-        losses = {"cross_entropy": cross_entropy, "mean_squared_error": mean_squared_error}
-        if kind not in losses:
-            raise InputError(f"there is no loss {kind}", hint=f"one of {', '.join(losses)}")
+    def loss(self, data: Tensor, target: Tensor, kind: str = "softmax_cross_entropy") -> Tensor:
+        """The mean loss of a batch, of labels or (`mean_squared_error`) of values."""
+        if kind not in LOSSES:
+            raise InputError(f"there is no loss {kind}", hint=f"one of {', '.join(LOSSES)}")
         known = self.logits_quantisation
-        return losses[kind](self.logits(data), target, known.scale, known.zero_point)
+        return LOSSES[kind](self.logits(data), target, known.scale, known.zero_point)
 
-    def parameters_of_plan(self, plan: Mapping[str, Trained] | None = None) -> list[dict[str, Any]]:
-        """Groups for `QuantizedSGD`; everything outside the plan (None: all layers) is frozen."""
-        layers = self.layers
-        plan = dict.fromkeys(layers, Trained()) if plan is None else plan
-        for name in plan:
-            if name not in layers:
-                hint = f"layers are {', '.join(layers)}"
-                raise InputError(f"the model has no layer {name}", hint=hint)
+    def parameters_of_plan(self, plan: SparseUpdate | str = "full") -> list[dict[str, Any]]:
+        """Groups for `QuantizedSGD`; everything outside the plan is frozen. Raises PlanError."""
+        plan = SparseUpdate.parse(plan) if isinstance(plan, str) else plan
         groups = []
-        for name, layer in layers.items():
-            chosen = plan.get(name, Trained(weight=False, bias=False))
-            layer.weight.requires_grad_(chosen.weight)
-            layer.bias.requires_grad_(chosen.bias)
-            groups += _groups(name, layer, chosen)
+        for update in plan.resolve(self.graph):
+            layer = self.layers[update.layer]
+            layer.weight.requires_grad_(bool(update.weight_channels))
+            layer.bias.requires_grad_(update.bias)
+            groups += _groups(update, layer)
         return groups
 
     def to_relax(self) -> tvm.IRModule:
@@ -213,19 +191,17 @@ def _bound(call: ir.Call, attrs: Any) -> Callable[..., Tensor]:
     return run
 
 
-def _groups(name: str, layer: Linear, chosen: Trained) -> list[dict[str, Any]]:
-    """Parameter groups of one layer; `scale` is what quantisation-aware scaling multiplies by."""
+def _groups(update: LayerUpdate, layer: Linear) -> list[dict[str, Any]]:
+    """Parameter groups of one layer; `scale` is of each output channel, along `axis`."""
     groups: list[dict[str, Any]] = []
-    if chosen.weight:
-        scale = layer.weight_scale
-        scaling = None if scale is None else layer.per_channel(scale**-2)
-        groups.append({"params": [layer.weight], "limit": LARGEST_WEIGHT, "name": f"{name}.weight"})
-        groups[-1].update(scaling=scaling, channels=chosen.channels)
-    if chosen.bias:
-        scale = layer.bias_scale
-        scaling = None if scale is None else scale**-2
-        groups.append({"params": [layer.bias], "limit": INT32_LIMIT, "name": f"{name}.bias"})
-        groups[-1].update(scaling=scaling, channels=())
+    if update.weight_channels:
+        groups.append({"params": [layer.weight], "name": f"{update.layer}.weight"})
+        groups[-1].update(scale=layer.weight_scale, axis=layer.channel_axis, limit=LARGEST_WEIGHT)
+        is_whole = len(update.weight_channels) == layer.weight.shape[-1]
+        groups[-1].update(channels=() if is_whole else update.weight_channels)
+    if update.bias:
+        groups.append({"params": [layer.bias], "name": f"{update.layer}.bias", "channels": ()})
+        groups[-1].update(scale=layer.bias_scale, axis=0, limit=LARGEST_BIAS)
     return groups
 
 

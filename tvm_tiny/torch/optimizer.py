@@ -1,22 +1,28 @@
-"""Stochastic gradient descent on integers, as the firmware does it."""
+"""Stochastic gradient descent on integers, with the bits of the firmware's update."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from tvm_tiny.errors import InputError
+from tvm_tiny.schedules.training.adam import moment
+from tvm_tiny.schedules.training.float_steps import along, step
+
+ONE = np.ones(1, np.float32)
 
 
 class QuantizedSGD(torch.optim.Optimizer):
-    """w = clip(round(w - rate * scaling * gradient)), rounding halves to even.
+    """w = clip(round(w - rate * scaling * gradient)), rounding halves to even, in float32.
 
     `groups` are those of `QuantizedModule.parameters_of_plan`. `qas` is quantisation-aware
-    scaling: gradients of weights times s_w^-2, of biases times (s_w s_x)^-2. With `momentum` the
-    velocity is kept in float; the step that it makes is rounded.
+    scaling: gradients of weights count s_w^-2, those of biases (s_w s_x)^-2. With `momentum` the
+    velocity of scaled gradients is kept in float32. The learning rate may change in
+    `param_groups`, as torch's schedulers change it.
     """
 
     def __init__(
@@ -29,7 +35,7 @@ class QuantizedSGD(torch.optim.Optimizer):
     ) -> None:
         """Check that all scales are known where they are needed."""
         for group in groups:
-            if qas and group["scaling"] is None:
+            if qas and group["scale"] is None:
                 raise InputError(
                     "quantisation-aware scaling needs the scales of activations",
                     where=group["name"],
@@ -51,25 +57,27 @@ class QuantizedSGD(torch.optim.Optimizer):
         return loss
 
     def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
-        gradient = parameter.grad
-        assert gradient is not None
+        gradient = _numbers(parameter.grad)
+        scaling = scaling_of(group)
         if group["momentum"]:
-            state = self.state[parameter]
-            velocity = state.setdefault("velocity", torch.zeros_like(parameter))
-            gradient = velocity.mul_(group["momentum"]).add_(gradient)
-        scaling = group["scaling"] if group["qas"] else None
-        new = updated(parameter, gradient, group["lr"], scaling, group["limit"])
-        channels = list(group["channels"])
-        if channels:
-            parameter[..., channels] = new[..., channels]
-        else:
-            parameter.copy_(new)
+            velocity = self.state[parameter].get("velocity", np.zeros_like(gradient))
+            factors = (group["momentum"], 1.0)
+            gradient = moment(velocity, gradient, scaling, group["axis"], factors)
+            self.state[parameter]["velocity"], scaling = gradient, ONE
+        old = parameter.cpu().numpy().astype(np.int8 if group["limit"] < 128 else np.int32)
+        factor = along(np.float32(group["lr"]) * scaling, old, group["axis"])
+        new = step(old, np.broadcast_to(factor, old.shape), gradient, group["limit"])
+        chosen = list(group["channels"]) or slice(None)
+        parameter[..., chosen] = torch.from_numpy(new).to(parameter)[..., chosen]
 
 
-def updated(
-    parameter: Tensor, gradient: Tensor, rate: float, scaling: Tensor | None, limit: int
-) -> Tensor:
-    """The new integers; where a gradient is not finite the old ones."""
-    step = gradient * rate if scaling is None else gradient * (rate * scaling)
-    new = torch.round(parameter - step).clamp(-limit, limit)
-    return torch.where(gradient.isfinite(), new, parameter)
+def scaling_of(group: dict[str, Any]) -> np.ndarray[Any, Any]:
+    """What gradients of a group count, by output channel, float32."""
+    if not group["qas"]:
+        return ONE
+    return (1 / group["scale"].cpu().numpy() ** 2).astype(np.float32)
+
+
+def _numbers(gradient: Tensor | None) -> np.ndarray[Any, Any]:
+    assert gradient is not None
+    return gradient.detach().cpu().numpy().astype(np.float32)
