@@ -103,7 +103,9 @@ def scale_of(call: ir.Call, state: State, is_scaled: bool) -> Array:
     if not is_scaled:
         return np.full(channels, unit, np.float32)
     if not attrs.input_scale or not attrs.output_scale:
-        raise UnsupportedError("scales for quantisation-aware scaling are not known", state.layer)
+        raise UnsupportedError(
+            "scales for quantisation-aware scaling are not known", where=state.layer
+        )
     summed = gradients.effective_scale(call) * attrs.output_scale  # s_w s_x
     real = summed * unit if state.kind == "bias" else summed / attrs.input_scale
     return (unit / real**2).astype(np.float32)

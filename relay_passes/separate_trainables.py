@@ -32,14 +32,20 @@ BEHIND_LOGITS = ("tiny.qsoftmax", "tiny.dequantize", "relax.reshape")
 
 @dataclass(frozen=True)
 class LayerUpdate:
-    """What of a convolution or dense layer is trained.
+    """What a layer of a model trains: the weights of these input channels, and its bias or not.
 
-    `weight_channels` are input channels whose weights are; depthwise layers train all or none.
+    Channels are indices on the axis of the weight that input channels lie on; a depthwise
+    convolution trains the weights of all of them if there are any.
     """
 
     layer: str
     weight_channels: tuple[int, ...] = ()
     bias: bool = False
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether it trains anything."""
+        return self.bias or bool(self.weight_channels)
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class SeparateTrainables(GraphPass):
             raise UnsupportedError(
                 "an unknown loss", where="loss", found=loss, limit=", ".join(LOSSES)
             )
-        self.updates = {u.layer: u for u in updates if u.weight_channels or u.bias}
+        self.updates = {update.layer: update for update in updates if update.is_trained}
         self.loss = loss
         self.states: list[State] = []
 
@@ -121,8 +127,10 @@ class _Separator:
         for var, value in self.calls.items():
             values[var] = self._emit(builder, var, value, values)
         logits = values[self.logits]
-        fields = {"scale": self.scale[0], "zero_point": self.scale[1], "layer": "loss"}
-        loss = builder.emit(gradients.operator(self.loss, logits, label, **fields), "loss")
+        fields: dict[str, Any] = dict(zip(("scale", "zero_point"), self.scale, strict=True))
+        loss = builder.emit(
+            gradients.operator(self.loss, logits, label, layer="loss", **fields), "loss"
+        )
         return [loss, *(values.get(result, result) for result in results(self.function))]
 
     def _emit(
@@ -156,7 +164,7 @@ class _Separator:
             return gradients.operator(wide, data, weight, bias, *scaling, **own)
         rows, depth = spec_of(value.args[0]).shape
         pixels = builder.emit(relax.op.reshape(data, (1, rows, 1, depth)), "pixels")
-        window = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
+        window: dict[str, Any] = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1)}
         as_convolution = QConv2DAttributes(**own, **window)
         if not isinstance(weight, ir.Var):
             matrix = weight.value.numpy()
@@ -192,7 +200,8 @@ class _Separator:
         attrs = self.function.attrs or {}
         var: Any = results(self.function)[0]
         scales, points = (attrs.get(f"tiny.output_{kind}") for kind in ("scales", "zero_points"))
-        found = (float(scales[0]), int(points[0])) if scales and scales[0] else None
+        is_known = scales and points and scales[0]
+        found = (float(scales[0]), int(points[0])) if is_known else None
         while (value := self.calls.get(var)) is not None and value.op.name in BEHIND_LOGITS:
             if operator_of(value) is not None:
                 own = attributes_of(value)

@@ -97,6 +97,11 @@ class PlannedTraining:
     plan: ArenaPlan
     states: StatePlan
 
+    @property
+    def steps(self) -> tuple[MemoryStep, ...]:
+        """What the planner's passes save."""
+        return memory_steps(self.listed, self.listed, self.program)[2:]
+
 
 def rewrite_for_training(module: tvm.IRModule) -> tvm.IRModule:
     """Run the graph passes that do not look at weights; layers keep their names."""
@@ -166,10 +171,8 @@ def compile_training(
     planned = plan_training(module, training, features, limits, staging)
     program, plan, states = planned.program, planned.plan, planned.states
     code = generate(program, plan, name, states)
-    saved = memory_steps(planned.listed, planned.listed, program)[2:]
-    return Compiled(
-        planned.derived.module, program, plan, code, (*planned.derived.saved, *saved), states
-    )
+    saved = (*planned.derived.saved, *planned.steps)
+    return Compiled(planned.derived.module, program, plan, code, saved, states)
 
 
 def compile_module(

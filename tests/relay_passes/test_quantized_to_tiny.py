@@ -69,7 +69,10 @@ def close_to_float(build: Callable[[Array], Array], module_: Any, steps: float =
 
 # Convolutions and dense layers
 
-SCALES = {"input_scale": float(np.float32(SCALE)), "output_scale": float(np.float32(0.1))}
+SCALES: dict[str, Any] = {
+    "input_scale": float(np.float32(SCALE)),
+    "output_scale": float(np.float32(0.1)),
+}
 
 
 def conv(data: Any, weight: Any, **options: Any) -> Any:

@@ -16,14 +16,10 @@ import tvm_tiny
 from tests.support.shared import shared_path
 from tests.training.nets import published, small
 from tvm_tiny.errors import PlanError
+from tvm_tiny.relay_passes.separate_trainables import LayerUpdate
 from tvm_tiny.schedules.dialect import TensorSpec
 from tvm_tiny.training.layers import TrainableLayer, trainable_layers
-from tvm_tiny.training.update_plan import (
-    LayerPlan,
-    LayerUpdate,
-    SparseUpdate,
-    published_schemes,
-)
+from tvm_tiny.training.update_plan import LayerPlan, SparseUpdate, published_schemes
 
 NAMES = [
     "stem", "block0_expand", "block0_depthwise", "block0_project",

@@ -16,13 +16,14 @@ from tvm_tiny.errors import InputError, ModelError, UnsupportedError
 from tvm_tiny.importers import load
 from tvm_tiny.pipeline import rewrite_for_training
 from tvm_tiny.relay_passes.append_updates import LARGEST_BIAS, LARGEST_WEIGHT
+from tvm_tiny.relay_passes.separate_trainables import LayerUpdate
 from tvm_tiny.schedules.dialect import arguments_of, attributes_of
 from tvm_tiny.torch.constants import with_constants
 from tvm_tiny.torch.linear import LAYERS, Linear
 from tvm_tiny.torch.losses import cross_entropy, mean_squared_error
 from tvm_tiny.torch.operators import FUNCTIONS
 from tvm_tiny.torch.scales import Quantisation, head_of, known_quantisation
-from tvm_tiny.training.update_plan import LayerUpdate, SparseUpdate
+from tvm_tiny.training.update_plan import SparseUpdate
 
 LOSSES = {"softmax_cross_entropy": cross_entropy, "mean_squared_error": mean_squared_error}
 

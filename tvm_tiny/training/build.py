@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+import tvm
 
 from tvm_tiny import _register, importers
 from tvm_tiny.build_firmware import counting_stacks, default_name
@@ -10,9 +13,15 @@ from tvm_tiny.codegen.identifiers import identifier
 from tvm_tiny.errors import TargetError
 from tvm_tiny.firmware import Firmware
 from tvm_tiny.metadata import describe
-from tvm_tiny.pipeline import Compiled, Training, compile_training, rewrite_for_training
+from tvm_tiny.pipeline import (
+    Compiled,
+    Training,
+    compile_training,
+    plan_training,
+    rewrite_for_training,
+)
 from tvm_tiny.relay_passes.choose_kernels import Limits
-from tvm_tiny.relay_passes.separate_trainables import LayerUpdate
+from tvm_tiny.relay_passes.separate_trainables import LOSSES
 from tvm_tiny.targets.linker import largest_arena
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.training.firmware import TrainingFirmware
@@ -26,7 +35,7 @@ def build_training(
     target: str | Target,
     *,
     update: SparseUpdate | str = "full",
-    loss: str = "softmax_cross_entropy",
+    loss: str = LOSSES[0],
     optimizer: str = "sgd_qas",
     name: str | None = None,
     sram: int | None = None,
@@ -53,16 +62,72 @@ def build_training(
     return TrainingFirmware(firmware, compiled.states)
 
 
+@dataclass(frozen=True)
+class TrainingMemory:
+    """Bytes of RAM that a step of training needs, without the stack.
+
+    `saved` is the least arena as each pass leaves it, from gradients kept to the end on.
+    """
+
+    arena_bytes: int
+    trainable_bytes: int
+    saved: dict[str, int]
+
+    @property
+    def sram_bytes(self) -> int:
+        """Arena and trained weights."""
+        return self.arena_bytes + self.trainable_bytes
+
+
+def predict_memory(
+    model: Any,
+    target: str | Target,
+    *,
+    update: SparseUpdate | str = "full",
+    loss: str = LOSSES[0],
+    sram: int | None = None,
+    optimize: str = "speed",
+) -> TrainingMemory:
+    """What `build_training` would need for the same arguments, to the byte; nothing is compiled.
+
+    Raises what `build_training` raises, but for the compiler's errors.
+    """
+    _register.register()
+    chosen = target if isinstance(target, Target) else resolve(target, sram)
+    module, training = _training(model, chosen, update, loss, "sgd_qas")
+    with counting_stacks(chosen):
+        planned = plan_training(module, training, chosen.core.features, _limits(chosen, optimize))
+    saved = (*planned.derived.saved, *planned.steps)
+    return TrainingMemory(
+        planned.plan.arena_bytes,
+        planned.states.state_bytes,
+        {step.name: step.bytes_needed for step in saved},
+    )
+
+
 def compile_for(
     model: Any,
     target: Target,
     update: SparseUpdate | str,
-    loss: str = "softmax_cross_entropy",
+    loss: str = LOSSES[0],
     optimizer: str = "sgd_qas",
     symbol: str = "model",
     optimize: str = "speed",
 ) -> Compiled:
-    """The C sources of a training step, and what memory it needs; nothing is linked."""
+    """The C sources of a training step; nothing is linked."""
+    module, training = _training(model, target, update, loss, optimizer)
+    limits = _limits(target, optimize)
+    return compile_training(module, symbol, training, target.core.features, limits)
+
+
+def _limits(target: Target, optimize: str) -> Limits:
+    return Limits(optimize, target.flash_bytes, largest_arena(target))
+
+
+def _training(
+    model: Any, target: Target, update: SparseUpdate | str, loss: str, optimizer: str
+) -> tuple[tvm.IRModule, Training]:
+    """The rewritten module, and what of it is trained."""
     if optimizer not in OPTIMIZERS:
         raise TargetError(
             f"unknown optimizer {optimizer!r}; known are {', '.join(OPTIMIZERS)}", where="optimizer"
@@ -75,9 +140,4 @@ def compile_for(
         )
     plan = SparseUpdate.parse(update) if isinstance(update, str) else update
     module = rewrite_for_training(importers.load(model))
-    updates = tuple(
-        LayerUpdate(u.layer, tuple(u.weight_channels), u.bias) for u in plan.resolve(module)
-    )
-    training = Training(updates, loss, OPTIMIZERS[optimizer])
-    limits = Limits(optimize, target.flash_bytes, largest_arena(target))
-    return compile_training(module, symbol, training, target.core.features, limits)
+    return module, Training(plan.resolve(module), loss, OPTIMIZERS[optimizer])

@@ -98,7 +98,7 @@ class TrainingFirmware:
         called with (epoch, step, mean loss so far).
         """
         x, y = _checked(data)
-        schedule = rate if callable(rate) else (lambda _: float(rate))  # type: ignore[arg-type]
+        schedule = rate if callable(rate) else (lambda _: float(rate))
         generator = np.random.default_rng(seed)
         losses, accuracies = [], []
         for epoch in range(epochs):

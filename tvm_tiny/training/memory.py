@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from tvm_tiny.relay_passes.separate_trainables import LayerUpdate
 from tvm_tiny.training.layers import TrainableLayer, trainable_layers
-from tvm_tiny.training.update_plan import LayerUpdate, SparseUpdate
+from tvm_tiny.training.update_plan import SparseUpdate
 
 if TYPE_CHECKING:
     import tvm

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tvm_tiny.errors import PlanError
+from tvm_tiny.relay_passes.separate_trainables import LayerUpdate
 
 if TYPE_CHECKING:
     import tvm
@@ -49,24 +50,6 @@ class LayerPlan:
             )
         if isinstance(self.layer, int) and self.layer < 0:
             raise PlanError("layers are numbered from 0, the first", found=self.layer)
-
-
-@dataclass(frozen=True)
-class LayerUpdate:
-    """What a layer of a model trains: the weights of these input channels, and its bias or not.
-
-    Channels are indices on the axis of the weight that input channels lie on; of a depthwise
-    convolution, its kernels.
-    """
-
-    layer: str
-    weight_channels: tuple[int, ...]
-    bias: bool
-
-    @property
-    def is_trained(self) -> bool:
-        """Whether it trains anything."""
-        return self.bias or bool(self.weight_channels)
 
 
 @dataclass(frozen=True)
