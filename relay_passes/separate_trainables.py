@@ -199,9 +199,8 @@ class _Separator:
         """What the loss is of: the last int8 tensor before probabilities, and its quantisation."""
         attrs = self.function.attrs or {}
         var: Any = results(self.function)[0]
-        scales, points = (attrs.get(f"tiny.output_{kind}") for kind in ("scales", "zero_points"))
-        is_known = scales and points and scales[0]
-        found = (float(scales[0]), int(points[0])) if is_known else None
+        scales, points = (attrs.get(f"tiny.output_{k}", [0]) for k in ("scales", "zero_points"))
+        found = (float(scales[0]), int(points[0])) if scales[0] else None
         while (value := self.calls.get(var)) is not None and value.op.name in BEHIND_LOGITS:
             if operator_of(value) is not None:
                 own = attributes_of(value)

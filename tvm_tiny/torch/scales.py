@@ -67,9 +67,9 @@ def known_quantisation(head: Head) -> Quantisation:
 
 def _port(main: relax.Function) -> Quantisation | None:
     scales, points = (
-        (main.attrs or {}).get(f"tiny.output_{key}") for key in ("scales", "zero_points")
+        (main.attrs or {}).get(f"tiny.output_{key}", [0]) for key in ("scales", "zero_points")
     )
-    is_known = scales is not None and float(scales[0]) > 0
+    is_known = float(scales[0]) > 0
     return Quantisation(float(scales[0]), int(points[0])) if is_known else None
 
 

@@ -1,0 +1,184 @@
+"""Build training firmware, run a step of it, and check the memory that was predicted.
+
+    python benchmarks/training.py [--cases mcunet-5fps-49kb,...] [--json FILE]
+
+Bytes are those of the built firmware, instructions exact counts of one step on the emulator, whose
+loss and new weights are compared with those of the same code on this machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import common  # noqa: E402
+from benchmarks.table import number, table  # noqa: E402
+from tests.support.shared import shared_folder  # noqa: E402
+from tvm_tiny import zoo  # noqa: E402
+from tvm_tiny.targets.linker import layout_for  # noqa: E402
+from tvm_tiny.targets.target import resolve  # noqa: E402
+from tvm_tiny.training.build import build_training, predict_memory  # noqa: E402
+
+TARGET, RATE = "mps2-an500", 0.001
+KB = 1024
+LOSS = "softmax_cross_entropy"  # the first layer behind the inference
+CONFIGS = {"mbv2-w0.35": "mbv2-w0.35-r144", "proxyless-w0.3": "proxyless-w0.3-r176"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A net and a published scheme; `sram` is the limit that it is built for.
+
+    `counted` says what the bar is for: "sram" (arena, trained weights and stack) or "arena".
+    """
+
+    net: str
+    scheme: str
+    sram: int
+    bar: int
+    counted: str = "sram"
+    optimize: str = "speed"
+
+    @property
+    def name(self) -> str:
+        """Net and scheme."""
+        return f"{self.net}-{self.scheme}"
+
+    def load(self) -> Any:
+        """Return what `build_training` takes: 128x128 images, 10 classes."""
+        models = shared_folder() / "models"
+        if self.net in CONFIGS:
+            path = models / "mcunet" / f"{CONFIGS[self.net]}_imagenet.json"
+            return zoo.int8_module(zoo.from_config(path).for_training(), 0)
+        return zoo.mcunet_5fps(models / "tiny_training" / "mcunet-5fps-ptq.npz")
+
+
+_CASES = (
+    Case("mcunet-5fps", "49kb", 200_000, 200_000, optimize="size"),
+    Case("mcunet-5fps", "74kb", 256 * KB, 256 * KB),
+    Case("mcunet-5fps", "99kb", 256 * KB, 256 * KB),
+    Case("mcunet-5fps", "124kb", 256 * KB, 256 * KB),
+    Case("mcunet-5fps", "148kb", 256 * KB, 256 * KB),
+    Case("mbv2-w0.35", "99kb", 250_000, 141 * KB, "arena"),
+    Case("proxyless-w0.3", "98kb", 250_000, 135 * KB, "arena"),
+)
+CASES = {case.name: case for case in _CASES}
+
+
+def measure(case: Case) -> dict[str, Any]:
+    """Predict, build, run a step on the emulator and on this machine."""
+    model, plan = case.load(), f"{case.net}:{case.scheme}"
+    options: dict[str, Any] = {"sram": case.sram, "optimize": case.optimize}
+    predicted = predict_memory(model, TARGET, update=plan, **options)
+    built = build_training(model, TARGET, update=plan, name="model", **options)
+    generator = np.random.default_rng(0)
+    image = generator.integers(-128, 128, (1, 128, 128, 3), np.int8)
+    steps = built.run_steps(image, np.array([3]), RATE)
+    loss = built.train_step(image, 3, RATE)
+    layers = steps.first.layers
+    forward = next(n for n, layer in enumerate(layers) if layer.op == LOSS)
+    memory = built.memory(steps.first.stack_bytes or 0)
+    counted = memory["sram_bytes"] if case.counted == "sram" else memory["arena_bytes"]
+    return {
+        "name": case.name,
+        "target": TARGET,
+        **memory,
+        "stack_reserved_bytes": layout_for(resolve(TARGET, case.sram)).stack_bytes,
+        "instructions_step": steps.first.instructions,
+        "instructions_forward": sum(layer.instructions or 0 for layer in layers[:forward]),
+        "counted": case.counted,
+        "counted_bytes": counted,
+        "bar_bytes": case.bar,
+        "predicted_bytes": predicted.sram_bytes,
+        "is_predicted": predicted.sram_bytes == memory["arena_bytes"] + memory["trainable_bytes"],
+        "memory_steps": predicted.saved,
+        "operators": _operators(layers),
+        "is_exact": bool(np.float32(loss) == steps.losses[0])
+        and all(np.array_equal(steps.weights[key], built.weights[key]) for key in built.weights),
+    }
+
+
+def _operators(layers: Any) -> dict[str, dict[str, int]]:
+    """Layers, multiply-accumulates and instructions of each operator."""
+    found: dict[str, dict[str, int]] = {}
+    for layer in layers:
+        row = found.setdefault(layer.op, {"layers": 0, "macs": 0, "instructions": 0})
+        row["layers"] += 1
+        row["macs"] += layer.macs
+        row["instructions"] += layer.instructions or 0
+    return found
+
+
+def render(report: dict[str, Any]) -> str:
+    """Return the page."""
+    titles = ["case", "counted", "bar", "arena", "trained", "stack", "Flash", "step", "inference"]
+    rows = [
+        [
+            row["name"],
+            f"{number(row['counted_bytes'])} ({row['counted']})",
+            number(row["bar_bytes"]),
+            *(number(row[key]) for key in ("arena_bytes", "trainable_bytes", "stack_bytes")),
+            *(
+                number(row[key])
+                for key in ("flash_bytes", "instructions_step", "instructions_forward")
+            ),
+            "yes" if row["is_predicted"] else "NO",
+            "yes" if row["is_exact"] else "NO",
+        ]
+        for row in report["rows"]
+    ]
+    saved = [
+        [row["name"], *(number(size) for size in row["memory_steps"].values())]
+        for row in report["rows"]
+    ]
+    steps = list(report["rows"][0]["memory_steps"])
+    tools = ", ".join(report["versions"].values())
+    notes = (
+        "Bytes of arena, trained weights and stack (sram), or of the arena alone, which holds "
+        "activations and gradients. Instructions are exact counts of one step of training, batch "
+        "1, on the emulator's Cortex-M7, and of the inference in it. Predicted: the memory told "
+        "without building is the firmware's to the byte. Exact: loss and new weights are those of "
+        f"the same code on this machine. {tools}."
+    )
+    return "\n".join(
+        [
+            "# Training",
+            "",
+            *table([*titles, "predicted", "exact"], rows),
+            "",
+            notes,
+            "",
+            "The least arena as each pass leaves it:",
+            "",
+            *table(["case", *steps], saved),
+            "",
+        ]
+    )
+
+
+@click.command()
+@common.name_option("--cases")
+@common.json_option("training")
+def main(cases: str, path: Path) -> None:
+    """Measure cases and write the table."""
+    rows = []
+    for name in common.chosen(cases, CASES):
+        rows.append(measure(CASES[name]))
+        row = rows[-1]
+        click.echo(
+            f"{name}: {row['counted_bytes']:,} of {row['bar_bytes']:,} bytes, "
+            f"{row['instructions_step']:,} instructions, exact {row['is_exact']}"
+        )
+    common.write(path, rows, render)
+
+
+if __name__ == "__main__":
+    main()
