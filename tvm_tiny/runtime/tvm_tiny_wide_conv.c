@@ -215,17 +215,16 @@ static int32_t place_of(int32_t tap, int32_t pixels) {
 static void expand_quads(const int8_t *from, int32_t quads, int32_t zero_point, int16_t *to,
                          int32_t pixels) {
   const int32_t minus = tiny_halves_of(-zero_point);
+  const uint32_t zeros = tiny_repeat_byte(zero_point);
   for (; quads > 0; --quads) {
-    int32_t words[2] = {0, 0};
-    if (from != NULL) {
-      const uint32_t bytes = tiny_load_word(from);
-      const int32_t even = tiny_add_even_bytes(minus, (int32_t)bytes);
-      const int32_t odd = tiny_add_odd_bytes(minus, (int32_t)bytes);
-      words[0] = tiny_add_halves(even, even);
-      words[1] = tiny_add_halves(odd, odd);
-      from += QUAD;
-    }
-    memcpy(to, words, sizeof words);
+    const int32_t bytes = (int32_t)(from != NULL ? tiny_load_word(from) : zeros);
+    const int32_t even = tiny_add_even_bytes(minus, bytes);
+    const int32_t odd = tiny_add_odd_bytes(minus, bytes);
+    const int32_t even_doubled = tiny_add_halves(even, even);
+    const int32_t odd_doubled = tiny_add_halves(odd, odd);
+    memcpy(to, &even_doubled, sizeof even_doubled);
+    memcpy(to + 2, &odd_doubled, sizeof odd_doubled);
+    from = from != NULL ? from + QUAD : NULL;
     to += QUAD * pixels;
   }
 }
