@@ -15,10 +15,12 @@ from tvm_tiny.schedules import numerics, requantization
 from tvm_tiny.schedules.dialect import Array, TensorSpec
 from tvm_tiny.schedules.requantization import RequantizeAttributes
 
+Constant = tuple[str, Array]
 HEADERS = ("tvm_tiny_dsp.h", "tvm_tiny_wide.h", "tvm_tiny_wide_scale.h")
 ELEMENTWISE_SOURCES = (*HEADERS, "tvm_tiny_wide_elementwise.c")
 CONVOLUTION_SOURCES = (*HEADERS, "tvm_tiny_wide_scale.c")
 INT16_MIN, INT16_MAX = -(1 << 15), (1 << 15) - 1
+LARGEST_SHIFT = 22  # to the right, for which the runtime's usual arithmetic fits 32 bits
 MOST_TAPS = (1 << 15) - 1  # twice their products with any int8 stay below 2^31
 
 
@@ -49,10 +51,13 @@ def _saturate_int32(values: Array) -> Array:
     return np.clip(values, -numerics.INT32_LIMIT, numerics.INT32_LIMIT - 1)
 
 
-def scaling_table(multiplier: Array, shift: Array) -> tuple[str, Array]:
-    """Multiplier and shift to the right of every channel: a constant of the kernel."""
-    rows = np.stack([multiplier, -shift.astype(np.int64)], axis=1)
-    return "scaling", rows.astype(np.int32)
+def scaling_table(multiplier: Array, shift: Array, attrs: RequantizeAttributes) -> Constant:
+    """Multiplier, offset and shift to the right of every channel: a constant of the kernel."""
+    # what is multiplied by zero may be shifted anywhere
+    right = np.where(multiplier == 0, 1, -shift.astype(np.int64))
+    usual = np.clip(right, 0, LARGEST_SHIFT)
+    offset = (np.int64(1) << usual >> 1) + (np.int64(attrs.output_zero_point) << usual)
+    return "scaling", np.stack([multiplier, offset, right], axis=1).astype(np.int32)
 
 
 def check_taps(taps: int) -> None:
@@ -65,7 +70,7 @@ def check_taps(taps: int) -> None:
 
 def layer_table(
     attrs: Any, data: TensorSpec, output: TensorSpec, window: tuple[int, int], taps: int, tile: int
-) -> tuple[str, Array]:
+) -> Constant:
     """The runtime's tiny_wide_layer: a constant of the kernel."""
     check_taps(taps)
     numbers = [

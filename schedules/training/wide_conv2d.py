@@ -67,7 +67,7 @@ def kernel(
         [("data", data), ("weight", weight), ("bias", bias)],
         output,
         constants=[
-            wide.scaling_table(multiplier, shift),
+            wide.scaling_table(multiplier, shift, attrs),
             wide.layer_table(attrs, data, output, weight.shape[1:3], taps, tile),
         ],
         scratch=TensorSpec((halves,), "int16"),

@@ -16,7 +16,7 @@ typedef struct tiny_wide_layer {
   int32_t tile;
 } tiny_wide_layer;
 
-/* Weights are OHWI, or HWC; `scaling` holds each channel's multiplier and shift to the right,
+/* Weights are OHWI, or HWC; `scaling` holds a row for each channel (tvm_tiny_wide_scale.h),
  * `layer` a tiny_wide_layer.
  */
 void tiny_wide_conv2d(const int8_t *data, const int8_t *weight, const int32_t *bias,

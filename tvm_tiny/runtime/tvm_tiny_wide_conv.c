@@ -10,25 +10,26 @@
 #include "tvm_tiny_wide.h"
 #include "tvm_tiny_wide_scale.h"
 
-enum { MOST_PIXELS = 6, QUAD = 4 };
+enum { QUAD = 4 };
 
-/* A channel of a tile, as the functions in assembly read it. */
-typedef struct channel_job {
-  tiny_wide_scaling scaling;
-  void *output; /* int16_t of the tile's pixels; their doubled sums if the multiplier is zero */
+/* Channels of a tile, as the functions in assembly read them. */
+typedef struct tile_job {
+  const int32_t *rows; /* of scaling */
+  const int32_t *bias;
+  int16_t *output;
   int32_t step; /* bytes from pixel to pixel */
-  int32_t doubled_bias;
   const int16_t *fours_end, *end; /* of the windows: as far as there are four quads, and all */
-} channel_job;
+  const int32_t *bias_end;
+  int32_t fraction_bits;
+} tile_job;
 
-/* Sums begin with `first`: the doubled bias unless that is added later. */
-typedef void tile_function(const int16_t *windows, const int8_t *weight, const channel_job *job,
-                           int32_t first);
+/* Usual channels, of weights in whole quads. */
+typedef void tile_function(const int16_t *windows, const int8_t *weight, const tile_job *job);
 
 #if TINY_HAS_DSP
 
-/* r0: windows, r1: weights. Sums are in r3, r8, r9, r10, r12, lr; the rest is for operands. On the
- * stack: ends of the windows, the job.
+/* r0: windows, r1: weights. Sums are in r3, r8, r9, r10, r12, lr; the rest is for operands. They
+ * begin with the doubled bias. On the stack: windows, and the job.
  */
 #define WEIGHTS                  \
   "ldr r2, [r1], #4\n\t"         \
@@ -48,52 +49,74 @@ typedef void tile_function(const int16_t *windows, const int8_t *weight, const c
 #define QUAD_4 QUAD_2 TWO_PIXELS("r9", "r10")
 #define QUAD_6 QUAD_4 TWO_PIXELS("r12", "lr")
 
-#define BEGIN                         \
-  "push {r2, r4-r11, lr}\n\t"         \
-  "ldrd r4, r5, [r2, #28]\n\t"        \
-  "push {r4, r5}\n\t"
-#define LOOP(quad)        \
-  "b 2f\n\t"              \
-  "1:\n\t" quad quad quad quad \
-  "2:\n\t"                \
-  "ldr r2, [sp]\n\t"      \
-  "cmp r0, r2\n\t"        \
-  "blo 1b\n\t"            \
-  "b 4f\n\t"              \
-  "3:\n\t" quad           \
-  "4:\n\t"                \
-  "ldr r2, [sp, #4]\n\t"  \
-  "cmp r0, r2\n\t"        \
-  "blo 3b\n\t"            \
-  "ldr r2, [sp, #8]\n\t"  \
-  "ldmia r2, {r0, r1, r4, r5, r6, r7, r11}\n\t" \
-  "cmp r0, #0\n\t"       \
-  "beq 5f\n\t" \
-  "cmp r5, #0\n\t" \
-  "bne 6f\n\t"
-/* r0: multiplier, r1: offset, r4: shift, r5: fraction bits, r6: output, r7: step, r11: bias */
+#define BEGIN                      \
+  "push {r4-r11, lr}\n\t"          \
+  "ldmia r2, {r3-r10}\n\t"         \
+  "push {r0, r3-r10}\n\t"          \
+  "1:\n\t"                         \
+  "ldr r2, [sp, #8]\n\t"           \
+  "ldr r0, [sp]\n\t"               \
+  "ldr r3, [r2], #4\n\t"           \
+  "str r2, [sp, #8]\n\t"           \
+  "lsl r3, r3, #1\n\t"
+#define LOOP(quad)                 \
+  "b 3f\n\t"                       \
+  "2:\n\t" quad quad quad quad     \
+  "3:\n\t"                         \
+  "ldr r2, [sp, #20]\n\t"          \
+  "cmp r0, r2\n\t"                 \
+  "blo 2b\n\t"                     \
+  "ldr r2, [sp, #24]\n\t"          \
+  "cmp r0, r2\n\t"                 \
+  "bhs 5f\n\t"                     \
+  "4:\n\t" quad                    \
+  "ldr r2, [sp, #24]\n\t"          \
+  "cmp r0, r2\n\t"                 \
+  "blo 4b\n\t"                     \
+  "5:\n\t"                         \
+  "ldr r2, [sp, #4]\n\t"           \
+  "ldr r11, [sp, #32]\n\t"         \
+  "ldrd r6, r7, [sp, #12]\n\t"     \
+  "ldmia r2!, {r0, r4, r5}\n\t"    \
+  "str r2, [sp, #4]\n\t"           \
+  "add r2, r6, #2\n\t"             \
+  "str r2, [sp, #12]\n\t"          \
+  "cmp r11, #0\n\t"                \
+  "bne 7f\n\t"
+#define END                        \
+  "ldr r2, [sp, #8]\n\t"           \
+  "ldr r3, [sp, #28]\n\t"          \
+  "cmp r2, r3\n\t"                 \
+  "bne 1b\n\t"                     \
+  "add sp, #36\n\t"                \
+  "pop {r4-r11, pc}\n\t"           \
+  "7:\n\t"                         \
+  "ldr r2, [sp, #8]\n\t"           \
+  "ldr r2, [r2, #-4]\n\t"          \
+  "lsl r2, r2, #1\n\t"
+/* r0: multiplier, r4: offset, r5: shift, r6: output, r7: step; r2: doubled bias, r11: fraction bits */
 #define SCALE(sum)                             \
-  "add r2, r1, " sum ", asr #31\n\t"           \
+  "add r2, r4, " sum ", asr #31\n\t"           \
   "smmlar " sum ", " sum ", r0, r2\n\t"        \
-  "asr " sum ", " sum ", r4\n\t"               \
+  "asr " sum ", " sum ", r5\n\t"               \
   "ssat " sum ", #16, " sum "\n\t"
 #define SCALE_ONCE(sum)                        \
-  "lsl " sum ", " sum ", r5\n\t"               \
-  "add " sum ", " sum ", r11\n\t"              \
-  "smmlar " sum ", " sum ", r0, r1\n\t"        \
-  "asr " sum ", " sum ", r4\n\t"               \
+  "sub " sum ", " sum ", r2\n\t"               \
+  "lsl " sum ", " sum ", r11\n\t"              \
+  "add " sum ", " sum ", r2\n\t"               \
+  "smmlar " sum ", " sum ", r0, r4\n\t"        \
+  "asr " sum ", " sum ", r5\n\t"               \
   "ssat " sum ", #16, " sum "\n\t"
 #define FOR_1(scale) scale("r3")
 #define FOR_2(scale) FOR_1(scale) scale("r8")
 #define FOR_4(scale) FOR_2(scale) scale("r9") scale("r10")
 #define FOR_6(scale) FOR_4(scale) scale("r12") scale("lr")
-#define END "add sp, #12\n\tpop {r4-r11, pc}"
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 
 __attribute__((naked)) static void tile_of_6(const int16_t *windows, const int8_t *weight,
-                                             const channel_job *job, int32_t first) {
+                                             const tile_job *job) {
   __asm__(BEGIN
           "mov r8, r3\n\t"
           "mov r9, r3\n\t"
@@ -101,7 +124,7 @@ __attribute__((naked)) static void tile_of_6(const int16_t *windows, const int8_
           "mov r12, r3\n\t"
           "mov lr, r3\n\t"
           LOOP(QUAD_6) FOR_6(SCALE)
-          "7:\n\t"
+          "6:\n\t"
           "strh r3, [r6]\n\t"
           "strh r8, [r6, r7]\n\t"
           "strh r9, [r6, r7, lsl #1]\n\t"
@@ -110,93 +133,91 @@ __attribute__((naked)) static void tile_of_6(const int16_t *windows, const int8_
           "strh r10, [r6]\n\t"
           "strh r12, [r6, r7]\n\t"
           "strh lr, [r6, r7, lsl #1]\n\t"
-          END "\n\t"
-          "5:\n\t"
-          "stmia r6, {r3, r8, r9, r10, r12, lr}\n\t"
-          END "\n\t"
-          "6:\n\t" FOR_6(SCALE_ONCE) "b 7b");
+          END FOR_6(SCALE_ONCE) "b 6b");
 }
 
 __attribute__((naked)) static void tile_of_4(const int16_t *windows, const int8_t *weight,
-                                             const channel_job *job, int32_t first) {
+                                             const tile_job *job) {
   __asm__(BEGIN
           "mov r8, r3\n\t"
           "mov r9, r3\n\t"
           "mov r10, r3\n\t"
           LOOP(QUAD_4) FOR_4(SCALE)
-          "7:\n\t"
+          "6:\n\t"
           "strh r3, [r6]\n\t"
           "strh r8, [r6, r7]\n\t"
           "strh r9, [r6, r7, lsl #1]\n\t"
           "add r6, r6, r7\n\t"
           "strh r10, [r6, r7, lsl #1]\n\t"
-          END "\n\t"
-          "5:\n\t"
-          "stmia r6, {r3, r8, r9, r10}\n\t"
-          END "\n\t"
-          "6:\n\t" FOR_4(SCALE_ONCE) "b 7b");
+          END FOR_4(SCALE_ONCE) "b 6b");
 }
 
 __attribute__((naked)) static void tile_of_2(const int16_t *windows, const int8_t *weight,
-                                             const channel_job *job, int32_t first) {
+                                             const tile_job *job) {
   __asm__(BEGIN
           "mov r8, r3\n\t"
           LOOP(QUAD_2) FOR_2(SCALE)
-          "7:\n\t"
+          "6:\n\t"
           "strh r3, [r6]\n\t"
           "strh r8, [r6, r7]\n\t"
-          END "\n\t"
-          "5:\n\t"
-          "stmia r6, {r3, r8}\n\t"
-          END "\n\t"
-          "6:\n\t" FOR_2(SCALE_ONCE) "b 7b");
+          END FOR_2(SCALE_ONCE) "b 6b");
 }
 
 __attribute__((naked)) static void tile_of_1(const int16_t *windows, const int8_t *weight,
-                                             const channel_job *job, int32_t first) {
-  __asm__(BEGIN LOOP(QUAD_1) FOR_1(SCALE)
-          "7:\n\t"
+                                             const tile_job *job) {
+  __asm__(BEGIN
+          LOOP(QUAD_1) FOR_1(SCALE)
+          "6:\n\t"
           "strh r3, [r6]\n\t"
-          END "\n\t"
-          "5:\n\t"
-          "str r3, [r6]\n\t"
-          END "\n\t"
-          "6:\n\t" FOR_1(SCALE_ONCE) "b 7b");
+          END FOR_1(SCALE_ONCE) "b 6b");
 }
 
 #pragma GCC diagnostic pop
 
-#else
+#endif
 
+/* The sum of a pixel's whole quads, doubled. */
 static int32_t doubled_sum(const int16_t *windows, const int8_t *weight, int32_t quads,
-                           int32_t pixels, int32_t sum) {
+                           int32_t pixels) {
+  int32_t sum = 0;
   for (; quads > 0; --quads) {
-    sum += windows[0] * weight[0] + windows[1] * weight[2];
-    sum += windows[2] * weight[1] + windows[3] * weight[3];
+    const uint32_t bytes = tiny_load_word(weight);
+    int32_t even;
+    int32_t odd;
+    memcpy(&even, windows, sizeof even);
+    memcpy(&odd, windows + 2, sizeof odd);
+    sum = tiny_dual_mac(even, tiny_even_bytes(bytes), sum);
+    sum = tiny_dual_mac(odd, tiny_odd_bytes(bytes), sum);
     weight += QUAD;
     windows += QUAD * pixels;
   }
   return sum;
 }
 
+#if !TINY_HAS_DSP
+
 static void tile_of(int32_t pixels, const int16_t *windows, const int8_t *weight,
-                    const channel_job *job, int32_t first) {
+                    const tile_job *job) {
   const int32_t quads = (int32_t)(job->end - windows) / (QUAD * pixels);
-  for (int32_t p = 0; p < pixels; ++p) {
-    const int32_t sum = doubled_sum(windows + p * QUAD, weight, quads, pixels, first);
-    if (job->scaling.multiplier != 0) {
-      const int32_t rest = job->scaling.fraction_bits == 0 ? 0 : job->doubled_bias;
-      ((int16_t *)job->output)[p * job->step / 2] = tiny_wide_scale(&job->scaling, sum, rest);
-    } else {
-      ((int32_t *)job->output)[p] = sum;
+  const int32_t *row = job->rows;
+  int16_t *output = job->output;
+  for (const int32_t *bias = job->bias; bias < job->bias_end; ++bias) {
+    const tiny_wide_scaling scaling = {row[TINY_WIDE_MULTIPLIER], row[TINY_WIDE_OFFSET],
+                                       row[TINY_WIDE_RIGHT], job->fraction_bits};
+    for (int32_t p = 0; p < pixels; ++p) {
+      const int32_t sum = doubled_sum(windows + p * QUAD, weight, quads, pixels);
+      output[p * job->step / 2] = tiny_wide_scale(&scaling, sum, 2 * *bias);
     }
+    weight += quads * QUAD;
+    row += TINY_WIDE_ROW;
+    ++output;
   }
 }
 
 #define DEFINE_TILE(pixels)                                                                    \
   static void tile_of_##pixels(const int16_t *windows, const int8_t *weight,                   \
-                               const channel_job *job, int32_t first) {                        \
-    tile_of(pixels, windows, weight, job, first);                                              \
+                               const tile_job *job) {                                          \
+    tile_of(pixels, windows, weight, job);                                                     \
   }
 DEFINE_TILE(6)
 DEFINE_TILE(4)
@@ -215,17 +236,16 @@ static int32_t place_of(int32_t tap, int32_t pixels) {
 static void expand_quads(const int8_t *from, int32_t quads, int32_t zero_point, int16_t *to,
                          int32_t pixels) {
   const int32_t minus = tiny_halves_of(-zero_point);
+  const uint32_t zeros = tiny_repeat_byte(zero_point);
   for (; quads > 0; --quads) {
-    int32_t words[2] = {0, 0};
-    if (from != NULL) {
-      const uint32_t bytes = tiny_load_word(from);
-      const int32_t even = tiny_add_even_bytes(minus, (int32_t)bytes);
-      const int32_t odd = tiny_add_odd_bytes(minus, (int32_t)bytes);
-      words[0] = tiny_add_halves(even, even);
-      words[1] = tiny_add_halves(odd, odd);
-      from += QUAD;
-    }
-    memcpy(to, words, sizeof words);
+    const int32_t bytes = (int32_t)(from != NULL ? tiny_load_word(from) : zeros);
+    const int32_t even = tiny_add_even_bytes(minus, bytes);
+    const int32_t odd = tiny_add_odd_bytes(minus, bytes);
+    const int32_t even_doubled = tiny_add_halves(even, even);
+    const int32_t odd_doubled = tiny_add_halves(odd, odd);
+    memcpy(to, &even_doubled, sizeof even_doubled);
+    memcpy(to + 2, &odd_doubled, sizeof odd_doubled);
+    from = from != NULL ? from + QUAD : NULL;
     to += QUAD * pixels;
   }
 }
@@ -262,68 +282,87 @@ static void expand_window(const tiny_wide_layer *l, const int8_t *data, int32_t 
   }
 }
 
-/* Finish doubled sums of the whole quads, which began with zero: the last taps, and scaling. */
-static void finish_sums(const tiny_wide_layer *l, const int16_t *windows, const int8_t *weight,
-                        int32_t bias, const int32_t *row, int32_t pixels, const int32_t *sums,
-                        int16_t *output) {
+/* A channel whose weights are not in whole quads, or that is not usual. */
+static void rare_channel(const tiny_wide_layer *l, const int16_t *windows, const int8_t *weight,
+                         int32_t bias, const int32_t *row, int32_t pixels, int16_t *output) {
+  const int32_t quads = l->taps / QUAD;
   for (int32_t p = 0; p < pixels; ++p) {
-    int32_t doubled = sums[p];
-    for (int32_t tap = l->taps / QUAD * QUAD; tap < l->taps; ++tap) {
+    int32_t doubled = doubled_sum(windows + p * QUAD, weight, quads, pixels);
+    for (int32_t tap = quads * QUAD; tap < l->taps; ++tap) {
       doubled += windows[place_of(tap, pixels) + p * QUAD] * weight[tap];
     }
     output[p * l->channels] = tiny_wide_scale_any(l, doubled / 2, bias, row);
   }
 }
 
+/* How many of `count` channels are usual before the first one that is not. */
+static int32_t usual_channels(const tiny_wide_rule *rule, const int32_t *bias,
+                              const int32_t *scaling, int32_t count) {
+  int32_t usual = 0;
+  while (usual < count && tiny_wide_is_usual(rule, bias[usual], scaling)) {
+    scaling += TINY_WIDE_ROW;
+    ++usual;
+  }
+  return usual;
+}
+
+/* A group's channels: what they are computed from, and whether all are usual. */
+typedef struct channel_group {
+  const int8_t *weight;
+  const int32_t *bias, *scaling;
+  int32_t count;
+  int is_usual;
+} channel_group;
+
 /* The channels of a group, for a tile whose windows are expanded. */
-static void tile_channels(const tiny_wide_layer *l, const int16_t *windows, const int8_t *weight,
-                          const int32_t *bias, const int32_t *scaling, int32_t pixels,
+static void tile_channels(const tiny_wide_layer *l, const channel_group *group,
+                          const tiny_wide_rule *rule, const int16_t *windows, int32_t pixels,
                           int16_t *output) {
   tile_function *const tile = pixels == 6   ? tile_of_6
                               : pixels == 4 ? tile_of_4
                               : pixels == 2 ? tile_of_2
                                             : tile_of_1;
-  const int32_t taps = l->taps;
-  const int32_t quads = taps / QUAD;
-  const tiny_wide_rule rule = tiny_wide_rule_of(l);
-  const int32_t *const end = bias + l->channels / l->groups;
-  int32_t sums[MOST_PIXELS];
-  channel_job job;
+  const int32_t quads = l->taps / QUAD;
+  tile_job job;
   job.step = l->channels * (int32_t)sizeof *output;
   job.fours_end = windows + quads / 4 * 4 * QUAD * pixels;
   job.end = windows + quads * QUAD * pixels;
-  for (; bias < end; ++bias) {
-    job.scaling = tiny_wide_scaling_of(&rule, *bias, scaling);
-    if (job.scaling.multiplier != 0 && taps % QUAD == 0) {
-      job.output = output;
-      job.doubled_bias = 2 * *bias;
-      tile(windows, weight, &job, rule.fraction_bits == 0 ? job.doubled_bias : 0);
+  job.fraction_bits = rule->fraction_bits;
+  for (int32_t c = 0; c < group->count;) {
+    const int32_t rest = group->count - c;
+    const int32_t usual = group->is_usual          ? rest
+                          : l->taps % QUAD != 0 ? 0
+                                                : usual_channels(rule, group->bias + c,
+                                                                 group->scaling + TINY_WIDE_ROW * c,
+                                                                 rest);
+    if (usual > 0) {
+      job.rows = group->scaling + TINY_WIDE_ROW * c;
+      job.bias = group->bias + c;
+      job.output = output + c;
+      job.bias_end = job.bias + usual;
+      tile(windows, group->weight + c * l->taps, &job);
+      c += usual;
     } else {
-      job.scaling.multiplier = 0;
-      job.output = sums;
-      tile(windows, weight, &job, 0);
-      finish_sums(l, windows, weight, *bias, scaling, pixels, sums, output);
+      rare_channel(l, windows, group->weight + c * l->taps, group->bias[c],
+                   group->scaling + TINY_WIDE_ROW * c, pixels, output + c);
+      ++c;
     }
-    weight += taps;
-    scaling += 2;
-    ++output;
   }
 }
 
-static void tile_groups(const tiny_wide_layer *l, const int8_t *data, const int8_t *weight,
-                        const int32_t *bias, const int32_t *scaling, int32_t first, int32_t pixels,
+static void tile_groups(const tiny_wide_layer *l, const int8_t *data, channel_group group,
+                        const tiny_wide_rule *rule, int32_t first, int32_t pixels,
                         int16_t *windows, int16_t *output) {
-  const int32_t channels = l->channels / l->groups;
   for (int32_t g = 0; g < l->groups; ++g) {
     for (int32_t p = 0; p < pixels; ++p) {
       expand_window(l, data, first + p, windows + p * QUAD, pixels);
     }
-    tile_channels(l, windows, weight, bias, scaling, pixels, output);
+    tile_channels(l, &group, rule, windows, pixels, output);
     data += l->depth / l->groups;
-    weight += channels * l->taps;
-    bias += channels;
-    scaling += 2 * channels;
-    output += channels;
+    group.weight += group.count * l->taps;
+    group.bias += group.count;
+    group.scaling += TINY_WIDE_ROW * group.count;
+    output += group.count;
   }
 }
 
@@ -335,10 +374,14 @@ void tiny_wide_conv2d(const int8_t *data, const int8_t *weight, const int32_t *b
                       int16_t *output) {
   const tiny_wide_layer *l = (const tiny_wide_layer *)layer;
   const int32_t count = l->output_height * l->output_width;
+  const tiny_wide_rule rule = tiny_wide_rule_of(l);
+  const int are_usual = l->taps % QUAD == 0 &&
+                        usual_channels(&rule, bias, scaling, l->channels) == l->channels;
+  const channel_group group = {weight, bias, scaling, l->channels / l->groups, are_usual};
   for (int32_t n = 0; n < l->batch; ++n) {
     for (int32_t first = 0; first < count;) {
       const int32_t pixels = tile_size(tiny_min(count - first, l->tile));
-      tile_groups(l, data, weight, bias, scaling, first, pixels, scratch, output);
+      tile_groups(l, data, group, &rule, first, pixels, scratch, output);
       output += pixels * l->channels;
       first += pixels;
     }

@@ -506,7 +506,7 @@ static void run_planes(const tiny_wide_layer *l, const int8_t *data, const int8_
       gather_planes(&p, data, first, channel, count);
       for (int32_t j = 0; j < count; ++j) {
         const int32_t c = channel + j;
-        output_strip(&p, whole_end, end - first, j, bias[c], scaling + 2 * c, output + c);
+        output_strip(&p, whole_end, end - first, j, bias[c], scaling + TINY_WIDE_ROW * c, output + c);
       }
     }
     output += l->tile * l->output_width * l->channels;
@@ -538,7 +538,7 @@ static void run_any(const tiny_wide_layer *l, const int8_t *data, const int8_t *
     for (int32_t x = 0; x < l->output_width; ++x) {
       for (int32_t c = 0; c < l->channels; ++c) {
         const int32_t sum = any_sum(l, data, weight + c, y, x, c / per_input);
-        *output++ = tiny_wide_scale_any(l, sum, bias[c], scaling + 2 * c);
+        *output++ = tiny_wide_scale_any(l, sum, bias[c], scaling + TINY_WIDE_ROW * c);
       }
     }
   }

@@ -35,19 +35,93 @@ void tiny_wide_mul(const int8_t *a, const int8_t *b, const int32_t *form, int16_
   }
 }
 
+enum { AT_ONCE = 8 };
+
+#if TINY_HAS_DSP
+
+/* Both halves to the nearest int8. */
+static inline int32_t saturate_halves(uint32_t halves) {
+  int32_t result;
+  __asm__("ssat16 %0, #8, %1" : "=r"(result) : "r"(halves));
+  return result;
+}
+
+/* Halves of `bits`, or zero where the half less `low` is beyond `span` as a number without sign:
+ * SEL takes those bytes of its first operand where USUB16 did not borrow.
+ */
+static inline uint32_t bits_inside(uint32_t halves, uint32_t low, uint32_t span, uint32_t bits) {
+  uint32_t result;
+  __asm__("ssub16 %0, %1, %2\n\tusub16 %0, %3, %0\n\tsel %0, %4, %5"
+          : "=&r"(result)
+          : "r"(halves), "r"(low), "r"(span), "r"(bits), "r"(0));
+  return result;
+}
+
+#else
+
+static int32_t saturate_halves(uint32_t halves) {
+  return tiny_halves(tiny_saturate_int8(tiny_low((int32_t)halves)),
+                     tiny_saturate_int8(tiny_high((int32_t)halves)));
+}
+
+static uint32_t bits_inside(uint32_t halves, uint32_t low, uint32_t span, uint32_t bits) {
+  const uint32_t first = (halves - low) & 0xffffu;
+  const uint32_t second = ((halves >> 16) - (low >> 16)) & 0xffffu;
+  return (first <= (span & 0xffffu) ? bits & 0xffffu : 0u) |
+         (second <= span >> 16 ? bits & 0xffff0000u : 0u);
+}
+
+#endif
+
+/* Four halves to the nearest int8. */
+static inline uint32_t truncate_four(const int16_t *data) {
+  const int32_t first = saturate_halves(tiny_load_word((const int8_t *)data));
+  const int32_t second = saturate_halves(tiny_load_word((const int8_t *)(data + 2)));
+  const uint32_t even = (uint32_t)tiny_low_low(first, second);
+  const uint32_t odd = (uint32_t)tiny_high_high(first, second);
+  return (even & 0x00ff00ffu) | (odd & 0x00ff00ffu) << 8;
+}
+
+/* Words are read before their bytes are written, which begin where they do. */
 void tiny_truncate(const int16_t *data, int8_t *output, int32_t count, int32_t low, int32_t high) {
-  for (int32_t i = 0; i < count; ++i) {
-    output[i] = (int8_t)tiny_clamp(data[i], low, high);
+  const uint32_t least = tiny_repeat_byte(low);
+  const uint32_t most = tiny_repeat_byte(high);
+  const int is_narrow = low > -128 || high < 127;
+  for (; count >= AT_ONCE; count -= AT_ONCE) {
+    uint32_t first = truncate_four(data);
+    uint32_t second = truncate_four(data + 4);
+    if (is_narrow) {
+      first = tiny_min_bytes(tiny_max_bytes(first, least), most);
+      second = tiny_min_bytes(tiny_max_bytes(second, least), most);
+    }
+    memcpy(output, &first, sizeof first);
+    memcpy(output + 4, &second, sizeof second);
+    data += AT_ONCE;
+    output += AT_ONCE;
+  }
+  for (; count > 0; --count) {
+    *output++ = (int8_t)tiny_clamp(*data++, low, high);
   }
 }
 
 void tiny_in_range(const int16_t *data, uint8_t *output, int32_t count, int32_t low, int32_t high) {
-  for (; count > 0; count -= 8) {
+  const uint32_t lows = (uint32_t)tiny_halves_of(low);
+  const uint32_t spans = (uint32_t)tiny_halves_of(high - low);
+  for (; count >= AT_ONCE; count -= AT_ONCE) {
+    uint32_t words[AT_ONCE / 2];
+    memcpy(words, data, sizeof words);
+    uint32_t bits = bits_inside(words[3], lows, spans, 0x00020001u);
+    bits = bits << 2 | bits_inside(words[2], lows, spans, 0x00020001u);
+    bits = bits << 2 | bits_inside(words[1], lows, spans, 0x00020001u);
+    bits = bits << 2 | bits_inside(words[0], lows, spans, 0x00020001u);
+    *output++ = (uint8_t)(bits | bits >> 16);
+    data += AT_ONCE;
+  }
+  if (count > 0) {
     uint32_t bits = 0;
-    for (int32_t i = 0; i < 8 && i < count; ++i) {
-      bits |= (uint32_t)(*data >= low && *data <= high) << i;
-      ++data;
+    for (int32_t i = 0; i < count; ++i) {
+      bits |= (uint32_t)(data[i] >= low && data[i] <= high) << i;
     }
-    *output++ = (uint8_t)bits;
+    *output = (uint8_t)bits;
   }
 }

@@ -11,10 +11,15 @@ enum {
   TINY_WIDE_LARGEST_PRODUCT = 128 * 255
 };
 
+/* A channel's row: the offset is a half and the zero point, both shifted to the left. A shift of zero
+ * to the right is usual only where halves are not rounded away from zero.
+ */
+enum { TINY_WIDE_MULTIPLIER, TINY_WIDE_OFFSET, TINY_WIDE_RIGHT, TINY_WIDE_ROW };
+
 /* What a layer's channels have in common. */
 typedef struct tiny_wide_rule {
   int32_t reach; /* of biases with which no sum reaches 2^30; negative if there are none */
-  int32_t zero_point, fraction_bits;
+  int32_t fraction_bits;
 } tiny_wide_rule;
 
 /* What a channel's accumulators, which are twice the sums, become int16 by. Channels whose sums can
@@ -42,22 +47,25 @@ static inline tiny_wide_rule tiny_wide_rule_of(const tiny_wide_layer *layer) {
   const int64_t products = (int64_t)(layer->taps * TINY_WIDE_LARGEST_PRODUCT)
                            << layer->fraction_bits;
   const tiny_wide_rule rule = {tiny_wide_saturate((1 << 30) - 1 - products),
-                               layer->output_zero_point, layer->fraction_bits};
+                               layer->fraction_bits};
   return rule;
 }
 
-/* `row`: multiplier, and shift to the right, which may be zero where halves are not rounded away. */
+static inline int tiny_wide_is_usual(const tiny_wide_rule *rule, int32_t bias,
+                                     const int32_t *row) {
+  const uint32_t reach = (uint32_t)rule->reach;
+  const int32_t right = row[TINY_WIDE_RIGHT];
+  return rule->reach >= 0 && (uint32_t)bias + reach <= 2 * reach &&
+         right >= (rule->fraction_bits == 0) && right <= TINY_WIDE_LARGEST_SHIFT;
+}
+
 static inline tiny_wide_scaling tiny_wide_scaling_of(const tiny_wide_rule *rule, int32_t bias,
                                                      const int32_t *row) {
-  const uint32_t reach = (uint32_t)rule->reach;
-  const int32_t right = row[1];
-  const int32_t least = rule->fraction_bits == 0;
   tiny_wide_scaling scaling = {0, 0, 0, 0};
-  if (rule->reach >= 0 && (uint32_t)bias + reach <= 2 * reach && right >= least &&
-      right <= TINY_WIDE_LARGEST_SHIFT) {
-    scaling.multiplier = row[0];
-    scaling.offset = (int32_t)(1u << right >> 1) + rule->zero_point * (1 << right);
-    scaling.right = right;
+  if (tiny_wide_is_usual(rule, bias, row)) {
+    scaling.multiplier = row[TINY_WIDE_MULTIPLIER];
+    scaling.offset = row[TINY_WIDE_OFFSET];
+    scaling.right = row[TINY_WIDE_RIGHT];
     scaling.fraction_bits = rule->fraction_bits;
   }
   return scaling;
