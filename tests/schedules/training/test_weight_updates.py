@@ -18,7 +18,7 @@ Sample = dict[str, Array]
 
 RATE = TensorSpec((1,), "float32")
 NAMES = ("weight", "data", "gradient", "rate", "scale")
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 
 
 def _kernel(convolution: Convolution, scale: Argument) -> Kernel:
