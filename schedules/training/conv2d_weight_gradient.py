@@ -21,7 +21,7 @@ from tvm_tiny.schedules.training.gradient_windows import (
 )
 
 LARGEST_CHUNK = 64  # pixels
-ROWS = 16  # output channels whose sums are kept where the pixels are more than one chunk
+ROWS, MOST_ROWS = 8, 16  # output channels at a time; more where the pixels are many chunks
 
 
 def infer(attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSpec) -> TensorSpec:
@@ -71,7 +71,7 @@ def parts(
     channels = np.array(attrs.chosen(data.shape[3] // attrs.groups), np.int16)
     pixels = gradient.shape[1] * gradient.shape[2]
     chunk = min(pixels, LARGEST_CHUNK)
-    rows = 1 if pixels <= LARGEST_CHUNK else ROWS
+    rows = ROWS if pixels <= LARGEST_CHUNK else MOST_ROWS
     numbers = (attrs.input_zero_point, len(channels), chunk, rows)
     return numbers, [("channels", channels), ("window", window)], floats((chunk + rows) * SUMS)
 

@@ -18,7 +18,6 @@ from tvm_tiny.schedules.dialect import (
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
 from tvm_tiny.schedules.training import conv2d_weight_gradient
 from tvm_tiny.schedules.training.gradient_windows import (
-    LARGEST_WEIGHT,
     SOURCES,
     WeightGradientAttributes,
     descend,
@@ -43,7 +42,7 @@ def meaning(
     slope = conv2d_weight_gradient.meaning(attrs, data, gradient)
     by_output = scale.reshape(-1, 1, 1, 1)
     updated = weight.copy()
-    updated[..., chosen] = descend(weight[..., chosen], slope, rate, by_output, LARGEST_WEIGHT)
+    updated[..., chosen] = descend(weight[..., chosen], slope, rate, by_output)
     return updated
 
 

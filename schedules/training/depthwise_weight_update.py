@@ -18,7 +18,6 @@ from tvm_tiny.schedules.dialect import (
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
 from tvm_tiny.schedules.training import depthwise_weight_gradient
 from tvm_tiny.schedules.training.gradient_windows import (
-    LARGEST_WEIGHT,
     SOURCES,
     DepthwiseWeightGradientAttributes,
     descend,
@@ -42,7 +41,7 @@ def meaning(
 ) -> Array:
     """round(weight - rate * scale * its gradient), from -127 to 127."""
     slope = depthwise_weight_gradient.meaning(attrs, data, gradient)
-    return descend(weight, slope, rate, scale, LARGEST_WEIGHT)
+    return descend(weight, slope, rate, scale)
 
 
 def macs(

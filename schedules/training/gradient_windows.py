@@ -13,10 +13,12 @@ import numpy as np
 
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules.dialect import Argument, Array, TensorSpec
+from tvm_tiny.schedules.training.float_steps import step
 from tvm_tiny.schedules.window import WindowAttributes, patches
 
 SOURCES = (
     "tvm_tiny_depthwise_gradient.c",
+    "tvm_tiny_float.h",
     "tvm_tiny_gradient.c",
     "tvm_tiny_gradient.h",
     "tvm_tiny_gradient_sums.c",
@@ -120,14 +122,11 @@ def add_up(windows: Array, attrs: WindowAttributes, size: tuple[int, int]) -> Ar
     return padded[None, top : top + size[0], left : left + size[1]]
 
 
-def descend(parameter: Array, gradient: Array, rate: Array, scale: Array, limit: int) -> Array:
-    """round(parameter - rate * scale * gradient) within +-limit; kept where that is no number."""
-    step = np.float32(rate.reshape(())) * scale.astype(np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):
-        moved = parameter.astype(np.float32) - step * gradient.astype(np.float32)
-    is_number = np.isfinite(gradient) & ~np.isnan(moved)
-    clipped = np.clip(np.rint(np.where(is_number, moved, 0)), -limit, limit)
-    return np.where(is_number, clipped, parameter).astype(parameter.dtype)
+def descend(parameter: Array, gradient: Array, rate: Array, scale: Array) -> Array:
+    """A step of tiny.sgd_update; `scale` is shaped to multiply the gradient."""
+    with np.errstate(all="ignore"):
+        factor = rate.reshape(()).astype(np.float32) * scale.astype(np.float32)
+    return step(parameter, factor, gradient, LARGEST_WEIGHT)
 
 
 def floats(count: int) -> TensorSpec:

@@ -66,6 +66,7 @@ typedef struct {
   const tiny_run *rows;       /* of each row of the input */
   const tiny_places *columns; /* of each column: taps and outputs */
   const float *weights;       /* of a tile, tap by tap */
+  float *copy;                /* of a tile's gradient, where the output may lie over it */
   int32_t lanes;
 } input_job;
 
@@ -102,18 +103,25 @@ static void sum_row(const input_job *job, tiny_vectors *vectors, int32_t channel
 
 static void sum_tile(const input_job *job, int32_t channel, const float *gradient, float *output) {
   const tiny_window *window = &job->window;
-  tiny_vectors vectors = {.from = zeros,
-                          .a_unit = job->lanes,
-                          .b_unit = window->outputs,
-                          .a_step = job->right.tap_step * job->lanes,
-                          .b_step = -job->right.gradient_step * window->outputs,
-                          .a_row = job->down.tap_step * window->kernel_width * job->lanes,
-                          .b_row = -job->down.gradient_step * window->columns * window->outputs,
-                          .lanes = job->lanes};
+  const float *from = job->copy != NULL ? job->copy : gradient + channel;
+  const int32_t pixel = job->copy != NULL ? job->lanes : window->outputs;
+  const tiny_vectors tile = {.from = zeros,
+                             .a_unit = job->lanes,
+                             .b_unit = pixel,
+                             .a_step = job->right.tap_step * job->lanes,
+                             .b_step = -job->right.gradient_step * pixel,
+                             .a_row = job->down.tap_step * window->kernel_width * job->lanes,
+                             .b_row = -job->down.gradient_step * window->columns * pixel,
+                             .lanes = job->lanes};
+  tiny_vectors vectors = tile;
+  if (job->copy != NULL) {
+    tiny_gather_vectors(gradient + channel, window->outputs, window->rows * window->columns,
+                        job->lanes, job->copy);
+  }
   for (int32_t y = 0; y < window->height; ++y) {
     const tiny_run rows = job->rows[y];
     vectors.a = job->weights + rows.first * window->kernel_width * job->lanes;
-    vectors.b = gradient + channel + rows.start * window->columns * window->outputs;
+    vectors.b = from + rows.start * window->columns * pixel;
     vectors.rows = rows.count;
     sum_row(job, &vectors, channel, output);
     output += window->width * window->channels;
@@ -121,17 +129,20 @@ static void sum_tile(const input_job *job, int32_t channel, const float *gradien
 }
 
 void tiny_depthwise_input_gradient(const float *gradient, const int8_t *weight,
-                                   const int32_t *table, float *scratch, float *output) {
+                                   const int32_t *table, float *scratch, float *output,
+                                   int32_t lanes, int32_t is_copied) {
   const tiny_window window = window_of(table);
   const int32_t taps = window.kernel_height * window.kernel_width;
-  tiny_run *rows = (tiny_run *)(void *)(scratch + taps * TINY_LANES);
+  const int32_t copied = is_copied ? window.rows * window.columns : 0;
+  tiny_run *rows = (tiny_run *)(void *)(scratch + (taps + copied) * lanes);
   tiny_places *columns = (tiny_places *)(void *)(rows + window.height);
   input_job job = {.window = window,
                    .down = steps_of(window.stride_height, window.dilation_height),
                    .right = steps_of(window.stride_width, window.dilation_width),
                    .rows = rows,
                    .columns = columns,
-                   .weights = scratch};
+                   .weights = scratch,
+                   .copy = is_copied ? scratch + taps * lanes : NULL};
   for (int32_t y = 0; y < window.height; ++y) {
     rows[y] = taps_of(y + window.top, window.kernel_height, window.stride_height,
                       window.dilation_height, window.rows);
@@ -145,7 +156,7 @@ void tiny_depthwise_input_gradient(const float *gradient, const int8_t *weight,
     tiny_zero_floats(output, window.height * window.width * window.channels);
   }
   for (int32_t channel = 0; channel < window.outputs; channel += job.lanes) {
-    job.lanes = lanes_of(window.outputs - channel, TINY_LANES);
+    job.lanes = lanes_of(window.outputs - channel, lanes);
     tiny_bytes_to_floats(weight + channel, window.outputs, taps, job.lanes, 0, scratch, job.lanes);
     sum_tile(&job, channel, gradient, output);
   }

@@ -21,6 +21,7 @@ typedef struct {
   int32_t rows;  /* output channels */
   int32_t count; /* input channels; the panel is as wide as `width` */
   int32_t width;
+  int32_t has_few_zeros; /* the gradient */
 } weight_panel;
 
 /* Pixels whose sums are not all in memory. */
@@ -51,7 +52,8 @@ static void scatter_tap(const tiny_window *window, const weight_panel *weights, 
                             .factor_step = 1,
                             .count = weights->rows,
                             .rows = columns.count,
-                            .width = weights->width};
+                            .width = weights->width,
+                            .has_few_zeros = weights->has_few_zeros};
   for (int32_t y = 0; y < rows.count; ++y) {
     const int32_t from = (rows.first + y) * window->columns + columns.first;
     const int32_t to = (rows.start + y * window->stride_height) * window->width + columns.start;
@@ -84,19 +86,32 @@ static void scatter_panel(const tiny_window *window, const weight_panel *weights
   }
 }
 
+/* Whether at most one in sixteen is zero, of up to 256 that are looked at. */
+static int32_t has_few_zeros(const float *gradient, int32_t count) {
+  const int32_t step = count / 256 + 1;
+  int32_t seen = 0;
+  int32_t zero = 0;
+  for (int32_t i = 0; i < count; i += step) {
+    zero += gradient[i] == 0.0f;
+    ++seen;
+  }
+  return zero * 16 <= seen;
+}
+
 void tiny_conv2d_input_gradient(const float *gradient, const int8_t *weight, const int32_t *table,
                                 float *panel, float *output, int32_t block) {
   const tiny_window window = window_of(table);
   const int32_t depth = window.channels / window.groups;
   const int32_t per_group = window.outputs / window.groups;
   const int32_t step = window.kernel_height * window.kernel_width * depth;
+  const int32_t few = has_few_zeros(gradient, window.rows * window.columns * window.outputs);
   tiny_zero_floats(output, window.height * window.width * window.channels);
   for (int32_t group = 0; group < window.groups; ++group) {
     for (int32_t channel = 0; channel < depth; channel += TINY_SUMS) {
       const int32_t count = tiny_min(TINY_SUMS, depth - channel);
       for (int32_t row = 0; row < per_group; row += block) {
         const weight_panel weights = {panel, tiny_min(block, per_group - row), count,
-                                      tiny_panel_width(count)};
+                                      tiny_panel_width(count), few};
         const int32_t first = group * per_group + row;
         scatter_panel(&window, &weights, weight + first * step + channel, gradient + first, panel,
                       output + group * depth + channel);

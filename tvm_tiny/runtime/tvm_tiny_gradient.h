@@ -45,11 +45,13 @@ void tiny_conv2d_weight_update(const int8_t *weight, const int8_t *data, const f
                                const int32_t *window, float *scratch, int8_t *updated,
                                int32_t zero_point, int32_t count, int32_t chunk, int32_t rows);
 
-/* The same of depthwise convolutions. `scratch` holds the weights of 16 channels, then a run for each row
- * and column of the input.
+/* The same of depthwise convolutions. `scratch` holds the weights of `lanes` channels, 16 or 8; their
+ * gradient, if it `is_copied`, and then the output may lie over it; a run for each row and column of
+ * the input.
  */
 void tiny_depthwise_input_gradient(const float *gradient, const int8_t *weight,
-                                   const int32_t *window, float *scratch, float *output);
+                                   const int32_t *window, float *scratch, float *output,
+                                   int32_t lanes, int32_t is_copied);
 
 /* `scratch` holds sums of all taps and a row of the input, of `lanes` channels, then a run for each of
  * the kernel's columns.

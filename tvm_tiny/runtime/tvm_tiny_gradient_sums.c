@@ -88,6 +88,35 @@ SUM_ROWS(sum_12, 12, 11, ROW_12)
 SUM_ROWS(sum_16, 16, 15, ROW_16)
 SUM_ROWS(sum_24, 24, 23, ROW_24)
 
+/* Factors side by side that are not looked at. */
+static void sum_24_densely(const tiny_products *products) {
+  const float *from = products->from, *factors = products->factors;
+  float *to = products->to;
+  for (int32_t n = products->rows; n > 0; --n) {
+    const float *panel = products->panel, *next = factors;
+    int32_t count = products->count;
+    __asm__ volatile(
+        "vldmia %[from], {s0-s23}\n\t"
+        "tst %[count], #1\n\t"
+        "beq 1f\n\t"
+        "add %[count], #1\n\t"
+        "b 2f\n"
+        "1:\n\t"
+        "vldmia %[next]!, {s31}\n\t" ROW_24
+        "2:\n\t"
+        "vldmia %[next]!, {s31}\n\t" ROW_24
+        "subs %[count], #2\n\t"
+        "bne 1b\n\t"
+        "vstmia %[to], {s0-s23}"
+        : [panel] "+r"(panel), [next] "+r"(next), [count] "+r"(count)
+        : [from] "r"(from), [to] "r"(to)
+        : "cc", "memory", VECTOR_REGISTERS);
+    from += products->from_step;
+    to += products->to_step;
+    factors += products->row_step;
+  }
+}
+
 void tiny_sum_products(const tiny_products *products) {
   switch (products->width) {
     case 8:
@@ -100,7 +129,7 @@ void tiny_sum_products(const tiny_products *products) {
       sum_16(products);
       break;
     default:
-      sum_24(products);
+      (products->has_few_zeros && products->factor_step == 1 ? sum_24_densely : sum_24)(products);
   }
 }
 
@@ -225,6 +254,28 @@ void tiny_sum_vectors(const tiny_vectors *vectors) {
   }
 #endif
   sum_any_lanes(vectors);
+}
+
+void tiny_gather_vectors(const float *from, int32_t step, int32_t count, int32_t lanes, float *to) {
+#if TINY_HAS_FMA
+  for (; lanes == 16 && count > 0; --count) {
+    __asm__ volatile(
+        "vldmia %[from], {s0-s15}\n\t"
+        "vstmia %[to]!, {s0-s15}"
+        : [to] "+r"(to)
+        : [from] "r"(from)
+        : "memory", "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12",
+          "s13", "s14", "s15");
+    from += step;
+  }
+#endif
+  for (; count > 0; --count) {
+    for (int32_t j = 0; j < lanes; ++j) {
+      to[j] = from[j];
+    }
+    from += step;
+    to += lanes;
+  }
 }
 
 void tiny_descend_all(int8_t *weight, const int16_t *places, float factor, const float *gradient,

@@ -21,7 +21,8 @@ static inline int32_t tiny_panel_width(int32_t count) {
 }
 
 /* For each of `rows`: to[j] = from[j] + the sum over i < count of factors[i] * panel[i][j], for `width`
- * sums. Rows and factors lie so many floats apart. Factors that are zero are left out.
+ * sums. Rows and factors lie so many floats apart. Factors that are zero are left out, which is the
+ * same: sums are never -0, panels are finite. Where there are few, it is faster not to look.
  */
 typedef struct {
   const float *from;
@@ -29,6 +30,7 @@ typedef struct {
   const float *panel, *factors;
   int32_t from_step, to_step, row_step, factor_step;
   int32_t count, rows, width;
+  int32_t has_few_zeros;
 } tiny_products;
 
 void tiny_sum_products(const tiny_products *products);
@@ -51,6 +53,9 @@ typedef struct {
 } tiny_vectors;
 
 void tiny_sum_vectors(const tiny_vectors *vectors);
+
+/* Copies vectors of `lanes` floats, `step` floats apart, to where they follow each other. */
+void tiny_gather_vectors(const float *from, int32_t step, int32_t count, int32_t lanes, float *to);
 
 /* A step of descent of `count` weights at `places`, or side by side where that is NULL. */
 void tiny_descend_all(int8_t *weight, const int16_t *places, float factor, const float *gradient,

@@ -9,8 +9,9 @@ from tests.support import kernels
 from tests.support.gradients import ALL, Convolution, close, difference, torch_gradients
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules.dialect import Argument, TensorSpec
+from tvm_tiny.schedules.training.depthwise_input_gradient import tile
 
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +57,37 @@ def test_kernel_is_meaning(library: kernels.Library, name: str) -> None:
         close(result, _meaning(convolution, sample))
     (frozen,) = library.run(f"{name}/False", [inputs[0][:1]])
     np.testing.assert_array_equal(frozen, results[0])
+
+
+IN_PLACE = [
+    "depthwise 3x3",
+    "depthwise 5x5, odd",
+    "depthwise, dilated",
+    "depthwise, window larger than the image",
+    "depthwise, wide",
+    "depthwise 1x1",
+]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_result_over_the_gradient(library: kernels.Library, name: str) -> None:
+    overlap = library.jobs[f"{name}/True"].kernel.overlaps
+    assert any(overlap) == (name in IN_PLACE)
+    sample = ALL[name].sample(0)
+    inputs = [sample["gradient"], sample["weight"]]
+    over = kernels.Over(0, 0) if any(overlap) else None
+    calls = [(f"{name}/True", inputs, place) for place in (None, over)]
+    apart, result = library.run_all(calls)
+    np.testing.assert_array_equal(result, apart)
+
+
+def test_large_gradients_are_copied_in_smaller_tiles_or_not_at_all() -> None:
+    tiles = {(8, 96): (16, 64), (16, 96): (8, 256), (64, 96): (8, 4096), (16, 16): (16, 0)}
+    for (size, channels), expected in tiles.items():
+        image = TensorSpec((1, size, size, channels), "float32")
+        assert tile(image, image, 25) == expected
+    larger = TensorSpec((1, 8, 8, 96), "float32")
+    assert tile(TensorSpec((1, 4, 4, 96), "float32"), larger, 25) == (16, 0)
 
 
 def test_a_gradient_that_is_no_number_reaches_the_inputs_it_belongs_to(

@@ -8,7 +8,7 @@ import pytest
 from tests.support import kernels
 from tests.support.gradients import ALL, Convolution, close, difference, torch_gradients
 
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")

@@ -10,14 +10,15 @@ import pytest
 from tests.support import kernels
 from tests.support.gradients import ALL, Convolution
 from tvm_tiny.schedules.dialect import Argument, Kernel, TensorSpec
-from tvm_tiny.schedules.training.gradient_windows import LARGEST_WEIGHT, descend
+from tvm_tiny.schedules.training.gradient_windows import LARGEST_WEIGHT
+from tvm_tiny.schedules.training.sgd_update import SGD_UPDATE, SgdUpdateAttributes
 
 Array = np.ndarray[Any, Any]
 Sample = dict[str, Array]
 
 RATE = TensorSpec((1,), "float32")
 NAMES = ("weight", "data", "gradient", "rate", "scale")
-SEEDS = (0, 1)
+SEEDS = (0, 1, 2)
 
 
 def _kernel(convolution: Convolution, scale: Argument) -> Kernel:
@@ -42,15 +43,11 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> kernels.Library:
 
 
 def _expected(convolution: Convolution, sample: Sample, slope: Array) -> Array:
-    """Return what the unfused operators make of the kernel's own gradient."""
-    weight, scale = sample["weight"].copy(), sample["scale"]
-    if convolution.multiplier:
-        return descend(weight, slope, sample["rate"], scale, LARGEST_WEIGHT)
-    chosen = list(convolution.channels) or list(range(weight.shape[3]))
-    by_output = scale.reshape(-1, 1, 1, 1)
-    moved = descend(weight[..., chosen], slope, sample["rate"], by_output, LARGEST_WEIGHT)
-    weight[..., chosen] = moved
-    return weight
+    """Return what tiny.sgd_update makes of the kernel's own gradient."""
+    axis = 2 if convolution.multiplier else 0
+    attrs = SgdUpdateAttributes(axis, convolution.channels, LARGEST_WEIGHT)
+    weight, rate, scale = sample["weight"], sample["rate"], sample["scale"]
+    return SGD_UPDATE.meaning(attrs, weight, slope, rate, scale)
 
 
 def _check(library: kernels.Library, name: str, sample: Sample) -> Array:
