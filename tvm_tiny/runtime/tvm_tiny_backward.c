@@ -13,8 +13,8 @@ static int32_t bit_of(const uint8_t *mask, int32_t number) {
 }
 
 /* Channels whose masks begin with a byte, a multiple of eight of them. */
-static void multiply_aligned(const float *gradient, const uint8_t *mask, const float *scale, float *y,
-                             int32_t pixels, int32_t channels) {
+static void multiply_aligned(const float *gradient, const uint8_t *mask, const float *scale,
+                             float *y, int32_t pixels, int32_t channels) {
   for (; pixels > 0; --pixels) {
     const float *factors = scale;
     int32_t left = channels;

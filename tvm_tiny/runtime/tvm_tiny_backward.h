@@ -34,7 +34,9 @@ void tiny_lookup_gradient(const float *gradient, const int8_t *x, const float *t
 void tiny_resize_gradient(const float *gradient, float *y, int32_t batch, int32_t height,
                           int32_t width, int32_t channels, int32_t rows, int32_t columns);
 
-/* A part of a tensor of four axes; `slice` holds its size, where the part begins, and the part's size. */
+/* A part of a tensor of four axes; `slice` holds its size, where the part begins, and the part's
+ * size.
+ */
 void tiny_slice_gradient(const float *gradient, const int32_t *slice, float *y);
 
 #endif /* TVM_TINY_BACKWARD_H */

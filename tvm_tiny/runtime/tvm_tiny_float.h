@@ -1,5 +1,6 @@
-/* float32 with the same bits on all machines: no contraction that is not written as fmaf, no function of
- * a mathematical library but square roots, which are correctly rounded everywhere.
+/* float32 with the same bits on all machines: to be compiled without contraction, so that products
+ * and sums are fused only where fmaf says so, and without functions of a mathematical library, but
+ * for square roots, which are correctly rounded everywhere.
  */
 #ifndef TVM_TINY_FLOAT_H
 #define TVM_TINY_FLOAT_H
@@ -83,13 +84,14 @@ static inline int32_t tiny_saturating_subtract(int32_t a, int32_t b) {
   return difference;
 #else
   const int64_t difference = (int64_t)a - b;
-  return (int32_t)(difference < INT32_MIN ? INT32_MIN : difference > INT32_MAX ? INT32_MAX : difference);
+  const int64_t at_least = difference < INT32_MIN ? INT32_MIN : difference;
+  return (int32_t)(at_least > INT32_MAX ? INT32_MAX : at_least);
 #endif
 }
 
-/* One step of an int8 parameter: parameter - factor * gradient, each rounded to float, and then to the
- * nearest integer, halves to even, from -limit to limit. A factor or a gradient that is not finite
- * changes nothing, here and below.
+/* One step of an int8 parameter: parameter - factor * gradient, each rounded to float, and then to
+ * the nearest integer, halves to even, from -limit to limit. A factor or a gradient that is not
+ * finite changes nothing, here and below.
  */
 static inline int8_t tiny_step_int8(int8_t parameter, float factor, float gradient, int32_t limit) {
   if (!tiny_is_finite(factor) || !tiny_is_finite(gradient)) {

@@ -1,5 +1,5 @@
-/* Runs of floats through the registers of a floating-point unit, eight or sixteen numbers at a time,
- * and the same in plain C. Pointers move behind what was read and written.
+/* Runs of floats through the registers of a floating-point unit, eight or sixteen numbers at a
+ * time, and the same in plain C. Pointers move behind what was read and written.
  */
 #ifndef TVM_TINY_FLOAT_RUNS_H
 #define TVM_TINY_FLOAT_RUNS_H
@@ -17,11 +17,12 @@ static inline uint32_t tiny_reverse_bits(uint32_t word) {
   return word;
 }
 
-#define TINY_LOW_REGISTERS \
-  "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", "s15"
-#define TINY_HIGH_REGISTERS                                                                     \
-  "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23", "s24", "s25", "s26", "s27", "s28", "s29", \
-      "s30", "s31"
+#define TINY_LOW_REGISTERS                                                                     \
+  "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", \
+      "s15"
+#define TINY_HIGH_REGISTERS                                                                  \
+  "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23", "s24", "s25", "s26", "s27", "s28", \
+      "s29", "s30", "s31"
 
 /* y = a * b, eight */
 static inline void tiny_multiply_eight(const float **a, const float **b, float **y) {
@@ -79,8 +80,8 @@ static inline void tiny_copy_sixteen(const float **a, float **y) {
       : "memory", TINY_LOW_REGISTERS);
 }
 
-/* y = a * b where bits are set, 0 elsewhere; the first number's bit is the highest. Two bits go to the
- * flags C and N at once; products are written over zeros.
+/* y = a * b where bits are set, 0 elsewhere; the first number's bit is the highest. Two bits go to
+ * the flags C and N at once; products are written over zeros.
  */
 static inline void tiny_multiply_some(const float **a, const float **b, float **y, uint32_t bits) {
   static const float zeros[8] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};

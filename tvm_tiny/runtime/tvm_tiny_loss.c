@@ -4,14 +4,14 @@
 
 TINY_SCALAR_FLOATS
 
-enum { ERRORS_PER_SUM = 64 }; /* sums of sums: roundings grow with the root of the number of terms */
+enum { ERRORS_PER_SUM = 64 }; /* sums of sums are rounded less often */
 
 static float two_to_the(int32_t exponent) {
   return tiny_float_of_bits((uint32_t)(exponent + 127) << 23);
 }
 
-/* x = k log 2 + rest, |rest| <= log 2 / 2; e^rest by its polynomial, times 2^k in two steps, so that
- * results may be subnormal.
+/* x = k log 2 + rest, |rest| <= log 2 / 2; e^rest by its polynomial, times 2^k in two steps, so
+ * that results may be subnormal.
  */
 float tiny_exp(float x) {
   if (!(x < 89.0f)) {
@@ -33,7 +33,7 @@ float tiny_exp(float x) {
   return p * two_to_the(half) * two_to_the(k - half);
 }
 
-/* log(1 + f) for 1 + f from about sqrt(1/2) to sqrt(2), plus k log 2, plus what is tiny beside it */
+/* log(1 + f) for 1 + f from about sqrt(1/2) to sqrt(2), plus k log 2, plus a small rest */
 static float log_near_one(float f, int32_t k, float rest) {
   float p = 0.0672496334f;
   p = __builtin_fmaf(p, f, -0.116760470f);

@@ -24,7 +24,7 @@ enum {
 /* To all taps inside of the image alike. */
 void tiny_average_pool_gradient(const float *gradient, const int32_t *window, float *y);
 
-/* To the first tap in raster order that is what the pooling gave; to none where that was clamped. */
+/* To the first tap in raster order that is what the pooling gave; to none where it was clamped. */
 void tiny_max_pool_gradient(const float *gradient, const int8_t *x, const int8_t *output,
                             const int32_t *window, float *y);
 
