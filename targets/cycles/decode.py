@@ -87,9 +87,12 @@ class _Listing(Mapping[int, Instruction]):
 
     def __init__(self, texts: Mapping[int, _Text]) -> None:
         self._texts = texts
+        self._decoded: dict[int, Instruction] = {}
 
     def __getitem__(self, address: int) -> Instruction:
-        return replace(_decode(self._texts[address]), address=address)
+        if address not in self._decoded:
+            self._decoded[address] = replace(_decode(self._texts[address]), address=address)
+        return self._decoded[address]
 
     def __contains__(self, address: object) -> bool:
         return address in self._texts
@@ -124,7 +127,7 @@ def block_instructions(program: Program, address: int, size: int) -> tuple[Instr
                 f"no instruction at {address:#x}", hint="counts of another firmware than this ELF"
             )
         found.append(program[address])
-        address += program[address].size
+        address += found[-1].size
     return tuple(found)
 
 

@@ -17,6 +17,7 @@ from tvm_tiny.targets.cycles import MODELS, BlockTimes
 from tvm_tiny.targets.measurement.emulator import INSTRUCTION_LIMIT, EmulatedServer
 from tvm_tiny.targets.measurement.firmware import Server
 from tvm_tiny.targets.measurement.protocol import Answer, Counts, Request
+from tvm_tiny.targets.mpu import Region
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.tuning.compile import CodeImage, Compiler
 from tvm_tiny.tuning.reference import References, Sample
@@ -88,6 +89,7 @@ class Bench:
         self._line = Lock()
         self._loaded: CodeImage | None = None
         self._known: dict[_Key, _Place | Measurement] = {}
+        self._allowed: dict[int, Sequence[Region]] = {}
         self._making_s, self._trials = 0.0, 0
 
     def __enter__(self) -> Bench:
@@ -147,7 +149,7 @@ class Bench:
         try:
             self._check(trial)
             subject = subject_of(trial)
-            self._firmware.layout.end_of_data(subject.arena_bytes)
+            self._regions(subject.arena_bytes)
             samples = self.references.samples(trial.call)
             return Job(subject, samples, seen(trial.call).output.dtype)
         except Exception as error:  # whatever a kernel's maker raises is that candidate's fault
@@ -220,7 +222,6 @@ class Bench:
 
     def _ask(self, place: _Place, subject: Subject, arena: bytes) -> Answer:
         image, layout = place.image, self._firmware.layout
-        end = layout.end_of_data(len(arena))
         writes = [(layout.data.origin, arena)]
         if subject.constant_bytes:
             writes.append((image.constants, subject.constant_bytes))
@@ -232,11 +233,18 @@ class Bench:
             layout.data.origin,
             layout.data.origin,
             len(arena),
-            layout.regions(end),
+            self._regions(len(arena)),
         )
         answer = self.server.ask(request)
         self._loaded = image
         return answer
+
+    def _regions(self, arena_bytes: int) -> Sequence[Region]:
+        """What a subject may touch."""
+        if arena_bytes not in self._allowed:
+            layout = self._firmware.layout
+            self._allowed[arena_bytes] = layout.regions(layout.end_of_data(arena_bytes))
+        return self._allowed[arena_bytes]
 
     def _cycles(self, image: CodeImage, counts: Counts) -> int | None:
         if self._times is None:

@@ -122,10 +122,9 @@ def _constants(kernel: Kernel) -> tuple[tuple[Place, ...], bytes]:
 def _c_text(kernel: Kernel, call: Call, places: tuple[Place, ...]) -> str:
     """Kernel and layer as the firmware has them in two files; neither looks into the other."""
     symbols = {f.name: f"{PREFIX}_{f.name}" for f in kernel.microkernels}
-    lowered = lower_kernel(kernel.function)
-    used = CPrinter(lowered).used_parameters()
-    printer = CPrinter(lowered, symbols)
-    body = "\n".join(printer.body())
+    printer = CPrinter(lower_kernel(kernel.function), symbols)
+    used = printer.used_parameters()
+    body = "\n".join(printer.lines)
     signature = printer.signature(f"{PREFIX}_kernel", used, kernel.aliased)
     declared = [f"void {symbols[f.name]}({f.parameters});" for f in _distinct(kernel)]
     for name, values in kernel.constants:
