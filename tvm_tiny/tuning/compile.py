@@ -37,7 +37,7 @@ from tvm_tiny.targets.toolchain import (
     compile_sources,
     find_arm_compiler,
 )
-from tvm_tiny.tuning.subject import CONSTANT_ALIGN, PREFIX, Subject
+from tvm_tiny.tuning.job import CONSTANT_ALIGN, PREFIX, Subject
 
 TIMEOUT_S = 60.0
 _RUNTIME = files("tvm_tiny").joinpath("runtime")

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from tvm_tiny.schedules.dialect import Array, Call, TensorSpec
+from tvm_tiny.tuning.job import Sample
 
 KEPT_CALLS = 64
 _FLOAT_SPREAD, _FLOAT_MOST = 4.0, 1e6
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """Run-time inputs of a call and the bytes of its output."""
-
-    inputs: list[Array]
-    output: bytes
 
 
 class References:
@@ -28,13 +20,13 @@ class References:
     def __init__(self, seed: int = 0) -> None:
         """`seed` is that of the random inputs."""
         self.seed = seed
-        self._kept: OrderedDict[int, tuple[Call, list[Sample]]] = OrderedDict()
+        self._kept: OrderedDict[int, tuple[Call, tuple[Sample, ...]]] = OrderedDict()
 
-    def samples(self, call: Call) -> list[Sample]:
+    def samples(self, call: Call) -> tuple[Sample, ...]:
         """The samples of a call: random, random ends, the least and the largest values."""
         kept = self._kept.get(id(call))
         if kept is None:
-            kept = (call, list(_samples(call, np.random.default_rng(self.seed))))
+            kept = (call, tuple(_samples(call, np.random.default_rng(self.seed))))
             self._kept[id(call)] = kept  # with the call, whose id is its own as long as it lives
             if len(self._kept) > KEPT_CALLS:
                 self._kept.popitem(last=False)
@@ -54,7 +46,10 @@ def _samples(call: Call, generator: np.random.Generator) -> Iterator[Sample]:
         given = iter(inputs)
         values = [a if isinstance(a, np.ndarray) else next(given) for a in call.arguments]
         output = call.operator.meaning(call.attributes, *values)
-        yield Sample(inputs, np.ascontiguousarray(output, call.output.dtype).tobytes())
+        yield Sample(
+            tuple(np.ascontiguousarray(values).tobytes() for values in inputs),
+            np.ascontiguousarray(output, call.output.dtype).tobytes(),
+        )
 
 
 def _random(spec: TensorSpec, generator: np.random.Generator) -> Array:

@@ -6,7 +6,6 @@ and a layer's function that calls it. Every tensor has guards around it, which n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,49 +15,10 @@ from tvm_tiny.codegen.c_printer import CPrinter, c_type
 from tvm_tiny.codegen.lower_kernel import lower_kernel
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.relay_passes.program import aligned
-from tvm_tiny.schedules.dialect import Array, Call, Kernel, TensorSpec, call_of
+from tvm_tiny.schedules.dialect import Call, Kernel, TensorSpec, call_of
 from tvm_tiny.schedules.microkernel import MicroKernel, indent
+from tvm_tiny.tuning.job import CONSTANT_ALIGN, GUARD_BYTES, PREFIX, Place, Subject
 from tvm_tiny.tuning.trial import Trial
-
-PREFIX = "SUBJECT"  # of every name in the texts, so that many subjects can be linked together
-GUARD_BYTES = 256
-PATTERN = 0xA5
-CONSTANT_ALIGN = 16
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor lies in the arena, or a constant among the constants."""
-
-    name: str
-    offset: int
-    nbytes: int
-
-    @property
-    def end(self) -> int:
-        """The first byte behind it."""
-        return self.offset + self.nbytes
-
-
-@dataclass(frozen=True, eq=False)
-class Subject:
-    """One candidate, ready to be compiled; `runtime` are the C files that it calls."""
-
-    c_text: str
-    assembly: str
-    headers: tuple[str, ...]
-    runtime: tuple[str, ...]
-    constants: tuple[Place, ...]
-    constant_bytes: bytes
-    inputs: tuple[Place, ...]
-    scratch: Place | None
-    output: Place
-    arena_bytes: int
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What its code depends on, beside flags and the C runtime."""
-        return (self.c_text, self.assembly, *self.runtime)
 
 
 def subject_of(trial: Trial) -> Subject:
@@ -163,11 +123,3 @@ def _assembly(function: MicroKernel) -> str:
         f".type {symbol}, %function\n.thumb_func\n{symbol}:\n{lines}\n"
         f".size {symbol}, . - {symbol}\n"
     )
-
-
-def expected_arena(subject: Subject, inputs: list[Array]) -> bytearray:
-    """The arena before a run: guards, scratch and output filled with a pattern."""
-    arena = bytearray([PATTERN]) * subject.arena_bytes
-    for place, values in zip(subject.inputs, inputs, strict=True):
-        arena[place.offset : place.end] = np.ascontiguousarray(values).tobytes()
-    return arena

@@ -9,7 +9,7 @@ from tvm_tiny.targets.elf import symbolise
 from tvm_tiny.targets.fault import FaultReport, hint_for
 from tvm_tiny.targets.measurement.layout import ServerLayout, server_target
 from tvm_tiny.tuning.compile import CodeImage
-from tvm_tiny.tuning.subject import Subject
+from tvm_tiny.tuning.job import Subject
 
 _ERROR_CHARACTERS = 300
 
