@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 
@@ -55,6 +55,23 @@ class _Process:
         self.messages.close()
         self.folder.cleanup()
         return text
+
+
+class MeasurementServer(Protocol):
+    """Who answers requests one after the other, however it is reached."""
+
+    server: Server
+    busy_s: float  # spent in waiting for it
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the next request finds what earlier ones wrote."""
+
+    def ask(self, request: Request) -> Answer:
+        """What a request gives; raises HangError, FaultError and TargetError."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
 
 
 class EmulatedServer:

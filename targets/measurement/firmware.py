@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from tvm_tiny.errors import TargetError
 from tvm_tiny.targets.elf import Function, read_functions, support_range
 from tvm_tiny.targets.image import FIRMWARE_FLAGS, STANDARD_FLAGS, SUPPORT_OPTIMIZATION
 from tvm_tiny.targets.linker import layout_for, link
@@ -28,7 +29,7 @@ _OWN = (
     "server_io.h",
     "server_registers.h",
 )
-_LINES = {"semihosting": "server_io_semihosting.c"}
+_LINES = {"semihosting": "server_io_semihosting.c", "uart": "server_io_uart.c"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ class Server:
 
 
 def build_server(target: Target, line: str = "semihosting") -> Server:
-    """The server for a target and the line that it listens on, `semihosting`; built when new."""
+    """The server for a target and its line, `semihosting` or `uart`; built when it is new."""
+    if line == "uart" and target.board.uart is None:
+        raise TargetError("no serial port is known of this board", where=target.name)
     sources = _sources(target, line)
     flags = (*target.compiler_flags, *STANDARD_FLAGS, *FIRMWARE_FLAGS)
     key = hashlib.sha256("\0".join((*flags, target.name, *sources, *sources.values())).encode())
@@ -69,6 +72,7 @@ def _sources(target: Target, line: str) -> dict[str, str]:
         name=target.name,
         open=layout.open,
         clock_hz=target.board.clock_hz,
+        uart=target.board.uart if line == "uart" else None,
     )
     return {f"{SUPPORT_FOLDER}/{name}": text for name, text in files.items()}
 

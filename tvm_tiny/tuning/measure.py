@@ -12,7 +12,12 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from tvm_tiny.errors import TargetError
-from tvm_tiny.targets.measurement.emulator import DEFAULT_TIMEOUT_S, INSTRUCTION_LIMIT
+from tvm_tiny.targets.measurement.emulator import (
+    DEFAULT_TIMEOUT_S,
+    INSTRUCTION_LIMIT,
+    EmulatedServer,
+    MeasurementServer,
+)
 from tvm_tiny.targets.measurement.layout import server_layout
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.tuning.job import Job
@@ -67,7 +72,7 @@ class Maker:
 
 
 class Bench:
-    """Measures trials on an emulated core; a context manager.
+    """Measures trials on an emulated core, or a board; a context manager.
 
     Kernels are made in the calling thread, as TVM wants it, and compiled and run by `workers`.
     """
@@ -80,11 +85,19 @@ class Bench:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         instruction_limit: int = INSTRUCTION_LIMIT,
         seed: int = 0,
+        server: MeasurementServer | None = None,
     ) -> None:
-        """`instruction_limit` ends kernels that loop for ever; `timeout_s` is for all else."""
+        """`instruction_limit` ends kernels that loop for ever; `timeout_s` is for all else.
+
+        `server` is another one than the emulator, such as a board at a serial port; the bench owns
+        it from now on.
+        """
         self.target = resolve(target) if isinstance(target, str) else target
         self.maker = Maker(self.target, seed)
-        self.stand = Stand(self.target, timeout_s=timeout_s, instruction_limit=instruction_limit)
+        server = server or EmulatedServer(
+            self.target, instruction_limit=instruction_limit, timeout_s=timeout_s
+        )
+        self.stand = Stand(self.target, server)
         self._workers = ThreadPoolExecutor(workers)
         self._trials = 0
 

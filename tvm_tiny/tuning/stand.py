@@ -11,11 +11,7 @@ from threading import Lock
 
 from tvm_tiny.errors import MissingToolError, TinyError
 from tvm_tiny.targets.cycles import MODELS, BlockTimes
-from tvm_tiny.targets.measurement.emulator import (
-    DEFAULT_TIMEOUT_S,
-    INSTRUCTION_LIMIT,
-    EmulatedServer,
-)
+from tvm_tiny.targets.measurement.emulator import MeasurementServer
 from tvm_tiny.targets.measurement.protocol import Answer, Counts, Request
 from tvm_tiny.targets.mpu import Region
 from tvm_tiny.targets.target import Target
@@ -38,20 +34,11 @@ class _Place:
 
 
 class Stand:
-    """Measures jobs on one emulated core; several threads may use it at once."""
+    """Measures jobs on one core; several threads may use it at once."""
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        timeout_s: float = DEFAULT_TIMEOUT_S,
-        instruction_limit: int = INSTRUCTION_LIMIT,
-    ) -> None:
-        """`instruction_limit` ends kernels that loop for ever; `timeout_s` is for all else."""
-        self.target = target
-        self.server = EmulatedServer(
-            target, instruction_limit=instruction_limit, timeout_s=timeout_s
-        )
+    def __init__(self, target: Target, server: MeasurementServer) -> None:
+        """The stand owns the server from now on."""
+        self.target, self.server = target, server
         self.layout = self.server.server.layout
         self.compiler = Compiler(target, self.layout.code)
         model = target.core.cycle_model
@@ -62,7 +49,7 @@ class Stand:
         self._allowed: dict[int, Sequence[Region]] = {}
 
     def close(self) -> None:
-        """End the emulator."""
+        """Close the server."""
         self.server.close()
 
     def seconds(self) -> dict[str, float]:
@@ -130,8 +117,15 @@ class Stand:
             raise
         except TinyError as error:
             return Measurement(None, None, problem_of_error(error))
-        assert first is not None and first.counts is not None
-        return Measurement(first.counts.instructions, self._cycles(place.image, first.counts))
+        if first is None:
+            return Measurement(None, None, "nothing to compare it with")
+        if first.counts is None:
+            return Measurement(None, None, hardware=first.hardware_cycles)
+        return Measurement(
+            first.counts.instructions,
+            self._cycles(place.image, first.counts),
+            hardware=first.hardware_cycles,
+        )
 
     def _ask(self, place: _Place, subject: Subject, arena: bytes) -> Answer:
         image, layout = place.image, self.layout
