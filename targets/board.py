@@ -66,6 +66,13 @@ class Emulator(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     arguments: tuple[str, ...] = ()
 
 
+class Uart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A serial port, of the kind that Arm's CMSDK has; what measurement servers listen on."""
+
+    origin: int
+    baud: int = 115_200
+
+
 class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A board: its core, memories and clock, and how to run firmware on it."""
 
@@ -80,6 +87,7 @@ class Board(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     emulator: Emulator | None = None
     compiler_flags: tuple[str, ...] = ()  # what this part's core has less or more than others
     fast_ram: Memory | None = None  # beside the RAM or at its start: tightly coupled memory
+    uart: Uart | None = None
 
     def __post_init__(self) -> None:
         """Reject contradictions between the fields."""

@@ -1,0 +1,161 @@
+"""The bench: kernels of trials are made, compiled in batches, run and checked.
+
+Nothing that a candidate does ends the bench. What is wrong with it stands in its measurement.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import TracebackType
+
+from tvm_tiny.errors import TargetError
+from tvm_tiny.targets.measurement.emulator import (
+    DEFAULT_TIMEOUT_S,
+    INSTRUCTION_LIMIT,
+    EmulatedServer,
+    MeasurementServer,
+)
+from tvm_tiny.targets.measurement.layout import server_layout
+from tvm_tiny.targets.target import Target, resolve
+from tvm_tiny.tuning.job import Job
+from tvm_tiny.tuning.reference import References
+from tvm_tiny.tuning.stand import Stand
+from tvm_tiny.tuning.subject import seen, subject_of
+from tvm_tiny.tuning.trial import Measurement, Trial
+from tvm_tiny.tuning.verdict import problem_of_error
+
+BATCH = 16  # trials that are compiled together
+
+
+@dataclass(frozen=True)
+class Spent:
+    """Seconds by what they were spent on, and the trials measured; sums of all workers."""
+
+    trials: int
+    making: float
+    compiler: float
+    linker: float
+    emulator: float
+
+
+class Maker:
+    """Makes jobs of trials for a target; only the thread that owns TVM's objects may use it."""
+
+    def __init__(self, target: Target, seed: int = 0) -> None:
+        """`seed` is that of the random inputs."""
+        self.target, self.seconds = target, 0.0
+        self._references = References(seed)
+        self._layout = server_layout(target)
+
+    def make(self, trial: Trial) -> Job | Measurement:
+        """The trial's job, or why there is none."""
+        started = time.perf_counter()
+        try:
+            self._check(trial)
+            subject = subject_of(trial)
+            self._layout.end_of_data(subject.arena_bytes)
+            samples = self._references.samples(trial.call)
+            return Job(subject, samples, seen(trial.call).output.dtype)
+        except Exception as error:  # whatever a kernel's maker raises is that candidate's fault
+            return Measurement(None, None, problem_of_error(error, "no kernel"))
+        finally:
+            self.seconds += time.perf_counter() - started
+
+    def _check(self, trial: Trial) -> None:
+        if trial.core != self.target.core.name:
+            raise TargetError(
+                "a trial for another core", limit=self.target.core.name, found=trial.core
+            )
+
+
+class Bench:
+    """Measures trials on an emulated core, or a board; a context manager.
+
+    Kernels are made in the calling thread, as TVM wants it, and compiled and run by `workers`.
+    """
+
+    def __init__(
+        self,
+        target: Target | str,
+        *,
+        workers: int = 2,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        instruction_limit: int = INSTRUCTION_LIMIT,
+        seed: int = 0,
+        server: MeasurementServer | None = None,
+    ) -> None:
+        """`instruction_limit` ends kernels that loop for ever; `timeout_s` is for all else.
+
+        `server` is another one than the emulator, such as a board at a serial port; the bench owns
+        it from now on.
+        """
+        self.target = resolve(target) if isinstance(target, str) else target
+        self.maker = Maker(self.target, seed)
+        server = server or EmulatedServer(
+            self.target, instruction_limit=instruction_limit, timeout_s=timeout_s
+        )
+        self.stand = Stand(self.target, server)
+        self._workers = ThreadPoolExecutor(workers)
+        self._trials = 0
+
+    def __enter__(self) -> Bench:
+        """Ready at once; the emulator starts with the first trial."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """End workers and emulator."""
+        self.close()
+
+    def close(self) -> None:
+        """End workers and emulator."""
+        self._workers.shutdown(cancel_futures=True)
+        self.stand.close()
+
+    @property
+    def spent(self) -> Spent:
+        """Where time went since the bench exists."""
+        seconds = {"compiler": 0.0, "linker": 0.0} | self.stand.seconds()
+        parts = (seconds["compiler"], seconds["linker"], seconds["emulator"])
+        return Spent(self._trials, self.maker.seconds, *parts)
+
+    def measure(self, trials: Sequence[Trial]) -> list[Measurement]:
+        """What each trial gives, in order; a bad one gives its reason."""
+        results = measure_in_batches(trials, self.maker, self._workers, self.stand)
+        self._trials += len(trials)
+        return results
+
+    def prepare(self, jobs: Sequence[Job]) -> list[str]:
+        """Compile jobs; for each why it was refused, or nothing."""
+        parts = [list(jobs[i : i + BATCH]) for i in range(0, len(jobs), BATCH)]
+        return [error for part in self._workers.map(self.stand.prepare, parts) for error in part]
+
+    def run(self, jobs: Sequence[Job]) -> list[Measurement]:
+        """Measure jobs, whose code is there if they were prepared."""
+        parts = [list(jobs[i : i + BATCH]) for i in range(0, len(jobs), BATCH)]
+        self._trials += len(jobs)
+        return [found for part in self._workers.map(self.stand.measure, parts) for found in part]
+
+
+def measure_in_batches(
+    trials: Sequence[Trial], maker: Maker, workers: ThreadPoolExecutor, stand: Stand
+) -> list[Measurement]:
+    """Make trials here, while workers have a stand measure those that are made already."""
+    results: dict[int, Measurement] = {}
+    batches: list[tuple[list[int], Future[list[Measurement]]]] = []
+    for start in range(0, len(trials), BATCH):
+        made = [(start + n, maker.make(t)) for n, t in enumerate(trials[start : start + BATCH])]
+        results |= {number: what for number, what in made if isinstance(what, Measurement)}
+        jobs = {number: what for number, what in made if isinstance(what, Job)}
+        if jobs:
+            batches.append((list(jobs), workers.submit(stand.measure, list(jobs.values()))))
+    for numbers, batch in batches:
+        results |= zip(numbers, batch.result(), strict=True)
+    return [results[number] for number in range(len(trials))]
