@@ -35,6 +35,7 @@ from tvm_tiny.schedules.dialect import (
     Variant,
     define,
 )
+from tvm_tiny.schedules.instruction_order import in_orders
 from tvm_tiny.schedules.requantization import (
     CHANNEL_TILE,
     Epilogue,
@@ -323,12 +324,16 @@ QCONV2D = define(
         macs,
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
-            Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.square_kernel)),
-            Variant("winograd_lines", frozenset({"dsp"}), bounded(winograd_conv.line_kernel)),
-            Variant("pairs", frozenset({"dsp"}), pair_kernel),
-            Variant("packed", frozenset({"dsp"}), packed_kernel),
-            Variant("long_words", frozenset({"long"}), long_words_kernel),
-            Variant("long", frozenset({"long"}), long_kernel),
+            in_orders(
+                Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.square_kernel))
+            ),
+            in_orders(
+                Variant("winograd_lines", frozenset({"dsp"}), bounded(winograd_conv.line_kernel))
+            ),
+            in_orders(Variant("pairs", frozenset({"dsp"}), pair_kernel)),
+            in_orders(Variant("packed", frozenset({"dsp"}), packed_kernel)),
+            in_orders(Variant("long_words", frozenset({"long"}), long_words_kernel)),
+            in_orders(Variant("long", frozenset({"long"}), long_kernel)),
         ),
         reaches,
         turned,

@@ -1,0 +1,267 @@
+"""Micro-kernels with their instructions in another order, for cores that gain by it.
+
+Straight lines of code between labels and branches are put in order anew, each instruction behind
+those that it depends on, so that results are the same by construction. Instructions that move
+several words become one for each word, which leaves more to choose from:
+
+    paired    loads and sums beside products, for cores that issue two instructions in a cycle
+    grouped   loads one after the other, of which all but the first take one cycle on cores that
+              issue one
+
+Both take more instructions than the code they are made of, and fewer cycles. The core's own model
+of cycles decides between several orders, and a line stays as it was where none is better.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import tvm_ffi
+from tvm import ir
+
+from tvm_tiny.schedules.dialect import Kernel, Options, Variant
+from tvm_tiny.schedules.microkernel import MicroKernel
+from tvm_tiny.schedules.single_words import single_words
+from tvm_tiny.targets.cycles.decode import decode_line
+from tvm_tiny.targets.cycles.estimate import MODELS, PipelineModel
+from tvm_tiny.targets.cycles.instruction import Instruction, Kind
+from tvm_tiny.targets.cycles.m7 import Scoreboard
+
+ORDERS: Mapping[str, str] = {"paired": "cortex-m7", "grouped": "cortex-m4"}  # and whose model
+_EACH: tuple[Options, ...] = tuple({"order": order} for order in ORDERS)
+
+_LABEL = re.compile(r"^\w+:$")
+_BARRIERS = ("push", "pop", "it", "b", "bx", "bl", "bne", "beq", "bhi", "blo", "vpush", "vpop")
+_FLAGS_READ = ("adc", "adcs", "sbc", "sbcs", "rrx", "sel")
+_COMPARES = ("cmp", "cmn", "tst", "teq")
+_FLAGS = "flags"
+_LOADS = (Kind.LOAD, Kind.LOAD_PAIR, Kind.LOAD_MULTIPLE)
+_STORES = (Kind.STORE, Kind.STORE_PAIR, Kind.STORE_MULTIPLE)
+# Base registers of buffers that share no byte: what is stored to, and what is loaded from then.
+# Outputs may lie over inputs (`image`, `bytes`), constants and scratch are apart from both.
+_APART: Mapping[str, frozenset[str]] = {
+    "y": frozenset(("words", "stream", "sp", "plane", "table")),
+    "words": frozenset(("stream", "bytes", "image", "sp")),
+    "plane": frozenset(("image",)),
+    "sp": frozenset(("stream", "words")),
+    "x0": frozenset(("stream", "words")),
+}
+
+
+@dataclass(frozen=True)
+class _InOrder:
+    """A variant's maker with an option more."""
+
+    make: Callable[..., Kernel | None]
+
+    def __call__(self, *call: Any, order: str = "", **options: Any) -> Kernel | None:
+        kernel = self.make(*call, **options)
+        return _kernel_in_order(kernel, order) if kernel and order else kernel
+
+
+def in_orders(variant: Variant) -> Variant:
+    """A variant that has its micro-kernels in each of `ORDERS` too, beside options of its own."""
+
+    def options(*call: Any) -> list[Options]:
+        own: list[Options] = [{}, *variant.options(*call)]
+        every = [dict(point) | order for point in own for order in ({}, *_EACH)]
+        return [point for point in every if point]
+
+    return replace(variant, kernel=_InOrder(variant.kernel), options=options)
+
+
+def _kernel_in_order(kernel: Kernel, order: str) -> Kernel | None:
+    """The kernel with its micro-kernels in an order; None where that changes nothing."""
+    functions = tuple(reordered(function, order) for function in kernel.microkernels)
+    if functions == kernel.microkernels:
+        return None
+    olds = (function.name for function in kernel.microkernels)
+    names = dict(zip(olds, (function.name for function in functions), strict=True))
+
+    def renamed(text: ir.StringImm) -> ir.StringImm:
+        name = str(text.value)
+        return ir.StringImm(names[name]) if name in names else text
+
+    function = tvm_ffi.structural_map(kernel.function, (ir.StringImm, renamed))
+    return replace(kernel, function=function, microkernels=functions)
+
+
+@cache
+def reordered(function: MicroKernel, order: str) -> MicroKernel:
+    """The function in an order of `ORDERS`; itself where nothing is gained by one."""
+    lines = _reordered_lines(function.assembly, order)
+    if lines == function.assembly:
+        return function
+    return replace(function, name=f"{function.name}_{order}", assembly=lines)
+
+
+def _reordered_lines(lines: tuple[str, ...], order: str) -> tuple[str, ...]:
+    names = dict(_declared(lines))
+    done: list[str] = []
+    block: list[str] = []
+    conditional = 0  # lines that an IT block still holds
+    for line in (*lines, ""):
+        if line and not conditional and not _is_barrier(line):
+            block.append(line)
+            continue
+        is_it = line.startswith("it")
+        conditional = len(line.split(" ")[0]) - 1 if is_it else max(conditional - 1, 0)
+        done += _best_order(block, names, order)
+        done += [line] if line else []
+        block = []
+    return tuple(done)
+
+
+def _declared(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
+    for line in lines:
+        name, mark, register = line.partition(" .req ")
+        if mark:
+            yield name, register
+
+
+def _is_barrier(line: str) -> bool:
+    """Whether a line has to stay where it is, and all others on their side of it."""
+    is_text = line.startswith(("/*", ".")) or "req " in line or _LABEL.match(line) is not None
+    is_frame = re.match(r"(add|sub|mov)w? sp\b", line) is not None
+    if is_text or is_frame or line.split(" ")[0] in _BARRIERS:
+        return True
+    instruction = decode_line(line)
+    return instruction.kind is Kind.UNKNOWN or instruction.writes_pc
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A line, what it is, and what it reads and writes; `base` is the name of its address."""
+
+    line: str
+    instruction: Instruction
+    reads: frozenset[str]
+    writes: frozenset[str]
+    base: str
+
+    @staticmethod
+    def of(line: str, names: Mapping[str, str]) -> _Step:
+        instruction = decode_line(re.sub(r"\w+", lambda word: names.get(word[0], word[0]), line))
+        reads, writes = set(instruction.registers_read), set(instruction.registers_written)
+        mnemonic = line.split(" ")[0].split(".")[0]
+        if mnemonic in _FLAGS_READ:
+            reads.add(_FLAGS)
+        if mnemonic in _COMPARES or (mnemonic.endswith("s") and instruction.kind is Kind.ALU):
+            writes.add(_FLAGS)
+        address = re.search(r"\[(\w+)", line) or re.match(r"\S+ (\w+)", line)
+        base = address[1] if address else ""
+        return _Step(line, instruction, frozenset(reads), frozenset(writes), base)
+
+    @property
+    def is_load(self) -> bool:
+        return self.instruction.kind in _LOADS
+
+    @property
+    def is_store(self) -> bool:
+        return self.instruction.kind in _STORES
+
+    def waits_for(self, earlier: _Step) -> bool:
+        """Whether it has to stay behind an earlier one."""
+        return bool(
+            earlier.writes & self.reads
+            or earlier.writes & self.writes
+            or earlier.reads & self.writes
+            or self._meets(earlier)
+        )
+
+    def _meets(self, earlier: _Step) -> bool:
+        """Whether both may touch the same memory, one of them to write it."""
+        if self.is_store and earlier.is_store:
+            return True
+        if self.is_store and earlier.is_load:
+            return earlier.base not in _APART.get(self.base, ())
+        if self.is_load and earlier.is_store:
+            return self.base not in _APART.get(earlier.base, ())
+        return False
+
+
+def _best_order(block: Sequence[str], names: Mapping[str, str], order: str) -> list[str]:
+    """The lines of a block in the order that takes the fewest cycles, then the fewest lines."""
+    if len(block) < 2:
+        return list(block)
+    model = MODELS[ORDERS[order]].pipeline
+    split = [word for line in block for word in single_words(line)]
+    found = []
+    for lines in (list(block), split):
+        steps = [_Step.of(line, names) for line in lines]
+        choice = _Paired() if order == "paired" else _Grouped()
+        found += [steps, _scheduled(steps, choice)]
+    best = min(found, key=lambda steps: (_cycles(steps, model), len(steps)))
+    return [step.line for step in best]
+
+
+def _cycles(steps: Sequence[_Step], model: PipelineModel) -> int:
+    return model.block_cycles([step.instruction for step in steps])[0]
+
+
+class _Paired:
+    """Takes what can be issued first on two pipes, and of that what most waits for."""
+
+    def __init__(self) -> None:
+        self.board = Scoreboard()
+
+    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[int]) -> int:
+        """One of the steps that are ready."""
+        chosen = min(
+            ready,
+            key=lambda i: (self.board.cycle_of(steps[i].instruction), -heights[i], i),
+        )
+        self.board.issue(steps[chosen].instruction)
+        return chosen
+
+
+class _Grouped:
+    """Puts loads off until nothing else is left, and then takes all at once."""
+
+    def __init__(self) -> None:
+        self.is_loading = False
+
+    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[int]) -> int:
+        """One of the steps that are ready."""
+
+        def is_other(i: int) -> bool:
+            return (steps[i].instruction.kind is Kind.LOAD) != self.is_loading
+
+        chosen = min(ready, key=lambda i: (is_other(i), -heights[i], i))
+        self.is_loading = steps[chosen].instruction.kind is Kind.LOAD
+        return chosen
+
+
+def _scheduled(steps: Sequence[_Step], choice: _Paired | _Grouped) -> list[_Step]:
+    """The steps in an order of choice in which each stands behind all that it waits for."""
+    before = [{j for j in range(i) if step.waits_for(steps[j])} for i, step in enumerate(steps)]
+    behind: list[list[int]] = [[] for _ in steps]
+    for i, earlier in enumerate(before):
+        for j in earlier:
+            behind[j].append(i)
+    heights = [0] * len(steps)
+    for i in reversed(range(len(steps))):
+        heights[i] = max((heights[j] + _latency(steps[i], steps[j]) for j in behind[i]), default=0)
+    left = [len(earlier) for earlier in before]
+    ready = [i for i, count in enumerate(left) if not count]
+    taken = []
+    while ready:
+        chosen = choice.take(ready, steps, heights)
+        ready.remove(chosen)
+        taken.append(steps[chosen])
+        for j in behind[chosen]:
+            left[j] -= 1
+            if not left[j]:
+                ready.append(j)
+    return taken
+
+
+def _latency(earlier: _Step, later: _Step) -> int:
+    """About how many cycles lie between two steps of which the later waits."""
+    if earlier.instruction.results & later.reads:
+        return 2 if earlier.is_load else 1
+    return 1 if earlier.writes & later.reads else 0
