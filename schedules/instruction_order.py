@@ -7,6 +7,7 @@ several words become one for each word, which leaves more to choose from:
     paired    loads and sums beside products, for cores that issue two instructions in a cycle
     grouped   loads one after the other, of which all but the first take one cycle on cores that
               issue one
+    beats     vector loads and sums beside vector products, on cores with Helium
 
 Both take more instructions than the code they are made of, and fewer cycles. The core's own model
 of cycles decides between several orders, and a line stays as it was where none is better.
@@ -30,21 +31,24 @@ from tvm_tiny.targets.cycles.decode import decode_line
 from tvm_tiny.targets.cycles.estimate import MODELS, PipelineModel
 from tvm_tiny.targets.cycles.instruction import Instruction, Kind
 from tvm_tiny.targets.cycles.m7 import Scoreboard
+from tvm_tiny.targets.cycles.m55 import Pipes
 
-ORDERS: Mapping[str, str] = {"paired": "cortex-m7", "grouped": "cortex-m4"}  # and whose model
-_EACH: tuple[Options, ...] = tuple({"order": order} for order in ORDERS)
+# and whose model
+ORDERS: Mapping[str, str] = {"paired": "cortex-m7", "grouped": "cortex-m4", "beats": "cortex-m55"}
+_EACH: tuple[Options, ...] = ({"order": "paired"}, {"order": "grouped"})
 
 _LABEL = re.compile(r"^\w+:$")
 _BARRIERS = ("push", "pop", "it", "b", "bx", "bl", "bne", "beq", "bhi", "blo", "vpush", "vpop")
 _FLAGS_READ = ("adc", "adcs", "sbc", "sbcs", "rrx", "sel")
 _COMPARES = ("cmp", "cmn", "tst", "teq")
 _FLAGS = "flags"
-_LOADS = (Kind.LOAD, Kind.LOAD_PAIR, Kind.LOAD_MULTIPLE)
-_STORES = (Kind.STORE, Kind.STORE_PAIR, Kind.STORE_MULTIPLE)
+_LOADS = (Kind.LOAD, Kind.LOAD_PAIR, Kind.LOAD_MULTIPLE, Kind.VECTOR_LOAD)
+_STORES = (Kind.STORE, Kind.STORE_PAIR, Kind.STORE_MULTIPLE, Kind.VECTOR_STORE)
 # Base registers of buffers that share no byte: what is stored to, and what is loaded from then.
 # Outputs may lie over inputs (`image`, `bytes`), constants and scratch are apart from both.
 _APART: Mapping[str, frozenset[str]] = {
-    "y": frozenset(("words", "stream", "sp", "plane", "table")),
+    "y": frozenset(("words", "stream", "sp", "plane", "table", "parameters")),
+    "y1": frozenset(("words", "stream", "sp", "parameters")),
     "words": frozenset(("stream", "bytes", "image", "sp")),
     "plane": frozenset(("image",)),
     "sp": frozenset(("stream", "words")),
@@ -105,7 +109,7 @@ def _reordered_lines(lines: tuple[str, ...], order: str) -> tuple[str, ...]:
     block: list[str] = []
     conditional = 0  # lines that an IT block still holds
     for line in (*lines, ""):
-        if line and not conditional and not _is_barrier(line):
+        if line and not conditional and not _is_barrier(line, names):
             block.append(line)
             continue
         is_it = line.startswith("it")
@@ -123,14 +127,19 @@ def _declared(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
             yield name, register
 
 
-def _is_barrier(line: str) -> bool:
+def _is_barrier(line: str, names: Mapping[str, str]) -> bool:
     """Whether a line has to stay where it is, and all others on their side of it."""
     is_text = line.startswith(("/*", ".")) or "req " in line or _LABEL.match(line) is not None
     is_frame = re.match(r"(add|sub|mov)w? sp\b", line) is not None
     if is_text or is_frame or line.split(" ")[0] in _BARRIERS:
         return True
-    instruction = decode_line(line)
+    instruction = decode_line(_named(line, names))
     return instruction.kind is Kind.UNKNOWN or instruction.writes_pc
+
+
+def _named(line: str, names: Mapping[str, str]) -> str:
+    """The line with registers for their names."""
+    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), line)
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ class _Step:
 
     @staticmethod
     def of(line: str, names: Mapping[str, str]) -> _Step:
-        instruction = decode_line(re.sub(r"\w+", lambda word: names.get(word[0], word[0]), line))
+        instruction = decode_line(_named(line, names))
         reads, writes = set(instruction.registers_read), set(instruction.registers_written)
         mnemonic = line.split(" ")[0].split(".")[0]
         if mnemonic in _FLAGS_READ:
@@ -193,8 +202,7 @@ def _best_order(block: Sequence[str], names: Mapping[str, str], order: str) -> l
     found = []
     for lines in (list(block), split):
         steps = [_Step.of(line, names) for line in lines]
-        choice = _Paired() if order == "paired" else _Grouped()
-        found += [steps, _scheduled(steps, choice)]
+        found += [steps, _scheduled(steps, _CHOICES[order]())]
     best = min(found, key=lambda steps: (_cycles(steps, model), len(steps)))
     return [step.line for step in best]
 
@@ -203,11 +211,11 @@ def _cycles(steps: Sequence[_Step], model: PipelineModel) -> int:
     return model.block_cycles([step.instruction for step in steps])[0]
 
 
-class _Paired:
-    """Takes what can be issued first on two pipes, and of that what most waits for."""
+class _Earliest:
+    """Takes what a core can issue first, and of that what most waits for."""
 
-    def __init__(self) -> None:
-        self.board = Scoreboard()
+    def __init__(self, board: Scoreboard | Pipes) -> None:
+        self.board = board
 
     def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[int]) -> int:
         """One of the steps that are ready."""
@@ -236,7 +244,14 @@ class _Grouped:
         return chosen
 
 
-def _scheduled(steps: Sequence[_Step], choice: _Paired | _Grouped) -> list[_Step]:
+_CHOICES: Mapping[str, Callable[[], _Earliest | _Grouped]] = {
+    "paired": lambda: _Earliest(Scoreboard()),
+    "grouped": _Grouped,
+    "beats": lambda: _Earliest(Pipes()),
+}
+
+
+def _scheduled(steps: Sequence[_Step], choice: _Earliest | _Grouped) -> list[_Step]:
     """The steps in an order of choice in which each stands behind all that it waits for."""
     before = [{j for j in range(i) if step.waits_for(steps[j])} for i, step in enumerate(steps)]
     behind: list[list[int]] = [[] for _ in steps]

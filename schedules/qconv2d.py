@@ -29,6 +29,7 @@ from tvm_tiny.schedules.dialect import (
     Attributes,
     Kernel,
     Operator,
+    Options,
     Overlap,
     Reaches,
     TensorSpec,
@@ -43,6 +44,8 @@ from tvm_tiny.schedules.requantization import (
     RequantizeAttributes,
 )
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches, reach_of
+
+MADE = "made"  # a tile of Helium's whose code is the layer's own
 
 
 @dataclass(frozen=True)
@@ -298,15 +301,26 @@ def helium_kernel(
     bias: Array,
     multiplier: Array,
     shift: Array,
+    *,
+    tile: str = "",
 ) -> Kernel | None:
-    """The kernel of helium_conv.py where its requantisation can do this layer's shifts."""
+    """The kernel of helium_conv.py where its requantisation can do this layer's shifts.
+
+    A tile that is `MADE` has an inner loop for this layer alone.
+    """
     taps = weight.reshape(len(weight), -1)
     bias, _ = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
     epilogue = HeliumEpilogue(attrs, multiplier, shift)
     if not epilogue.is_supported:
         return None
     output = infer(attrs, data, weight)
-    return helium_conv.kernel(attrs, data, output, weight, bias, epilogue)
+    is_made = tile == MADE
+    return helium_conv.kernel(attrs, data, output, weight, bias, epilogue, is_made=is_made)
+
+
+def helium_options(attrs: QConv2DAttributes, data: TensorSpec, *rest: Array) -> list[Options]:
+    """An inner loop made for the layer."""
+    return [{"tile": MADE}]
 
 
 def reaches(attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> Reaches:
@@ -323,7 +337,7 @@ QCONV2D = define(
         kernel,
         macs,
         (
-            Variant("helium", frozenset({"mve"}), helium_kernel),
+            Variant("helium", frozenset({"mve"}), helium_kernel, helium_options),
             in_orders(
                 Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.square_kernel))
             ),
