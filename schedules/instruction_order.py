@@ -37,6 +37,8 @@ from tvm_tiny.targets.cycles.m55 import Pipes
 ORDERS: Mapping[str, str] = {"paired": "cortex-m7", "grouped": "cortex-m4", "beats": "cortex-m55"}
 _EACH: tuple[Options, ...] = ({"order": "paired"}, {"order": "grouped"})
 
+_WEIGHTS = (0, 1, 4)  # of results, to be tried
+
 _LABEL = re.compile(r"^\w+:$")
 _BARRIERS = ("push", "pop", "it", "b", "bx", "bl", "bne", "beq", "bhi", "blo", "vpush", "vpop")
 _FLAGS_READ = ("adc", "adcs", "sbc", "sbcs", "rrx", "sel")
@@ -133,13 +135,18 @@ def _is_barrier(line: str, names: Mapping[str, str]) -> bool:
     is_frame = re.match(r"(add|sub|mov)w? sp\b", line) is not None
     if is_text or is_frame or line.split(" ")[0] in _BARRIERS:
         return True
-    instruction = decode_line(_named(line, names))
+    instruction = _decoded(line, names)
     return instruction.kind is Kind.UNKNOWN or instruction.writes_pc
 
 
-def _named(line: str, names: Mapping[str, str]) -> str:
-    """The line with registers for their names."""
-    return re.sub(r"\w+", lambda word: names.get(word[0], word[0]), line)
+def _decoded(line: str, names: Mapping[str, str]) -> Instruction:
+    """What a line is, with registers for their names."""
+    return _decode(re.sub(r"\w+", lambda word: names.get(word[0], word[0]), line))
+
+
+@cache
+def _decode(line: str) -> Instruction:
+    return decode_line(line)
 
 
 @dataclass(frozen=True)
@@ -154,7 +161,7 @@ class _Step:
 
     @staticmethod
     def of(line: str, names: Mapping[str, str]) -> _Step:
-        instruction = decode_line(_named(line, names))
+        instruction = _decoded(line, names)
         reads, writes = set(instruction.registers_read), set(instruction.registers_written)
         mnemonic = line.split(" ")[0].split(".")[0]
         if mnemonic in _FLAGS_READ:
@@ -173,16 +180,7 @@ class _Step:
     def is_store(self) -> bool:
         return self.instruction.kind in _STORES
 
-    def waits_for(self, earlier: _Step) -> bool:
-        """Whether it has to stay behind an earlier one."""
-        return bool(
-            earlier.writes & self.reads
-            or earlier.writes & self.writes
-            or earlier.reads & self.writes
-            or self._meets(earlier)
-        )
-
-    def _meets(self, earlier: _Step) -> bool:
+    def meets(self, earlier: _Step) -> bool:
         """Whether both may touch the same memory, one of them to write it."""
         if self.is_store and earlier.is_store:
             return True
@@ -202,7 +200,8 @@ def _best_order(block: Sequence[str], names: Mapping[str, str], order: str) -> l
     found = []
     for lines in (list(block), split):
         steps = [_Step.of(line, names) for line in lines]
-        found += [steps, _scheduled(steps, _CHOICES[order]())]
+        graph = _Graph(steps)
+        found += [steps, *(graph.ordered(_CHOICES[order](), weight) for weight in _WEIGHTS)]
     best = min(found, key=lambda steps: (_cycles(steps, model), len(steps)))
     return [step.line for step in best]
 
@@ -251,32 +250,60 @@ _CHOICES: Mapping[str, Callable[[], _Earliest | _Grouped]] = {
 }
 
 
-def _scheduled(steps: Sequence[_Step], choice: _Earliest | _Grouped) -> list[_Step]:
-    """The steps in an order of choice in which each stands behind all that it waits for."""
-    before = [{j for j in range(i) if step.waits_for(steps[j])} for i, step in enumerate(steps)]
-    behind: list[list[int]] = [[] for _ in steps]
-    for i, earlier in enumerate(before):
-        for j in earlier:
-            behind[j].append(i)
-    heights = [0] * len(steps)
-    for i in reversed(range(len(steps))):
-        heights[i] = max((heights[j] + _latency(steps[i], steps[j]) for j in behind[i]), default=0)
-    left = [len(earlier) for earlier in before]
-    ready = [i for i, count in enumerate(left) if not count]
-    taken = []
-    while ready:
-        chosen = choice.take(ready, steps, heights)
-        ready.remove(chosen)
-        taken.append(steps[chosen])
-        for j in behind[chosen]:
-            left[j] -= 1
-            if not left[j]:
-                ready.append(j)
-    return taken
+class _Graph:
+    """Steps and what each has to wait for; what follows from others may be left out."""
+
+    def __init__(self, steps: Sequence[_Step]) -> None:
+        self.steps = steps
+        self.before = [self._waits(i, step) for i, step in enumerate(steps)]
+        self.behind: list[list[int]] = [[] for _ in steps]
+        for i, earlier in enumerate(self.before):
+            for j in earlier:
+                self.behind[j].append(i)
+
+    def _waits(self, number: int, step: _Step) -> set[int]:
+        """Of each register the last step that wrote it and, to write it, those that read it since.
+
+        In memory all that may be the same.
+        """
+        found: set[int] = set()
+        unmet, touched = set(step.reads | step.writes), step.is_load or step.is_store
+        for j in range(number - 1, -1, -1):
+            earlier = self.steps[j]
+            if earlier.writes & unmet or earlier.reads & unmet & step.writes:
+                found.add(j)
+                unmet -= earlier.writes
+            elif touched and step.meets(earlier):
+                found.add(j)
+            if not unmet and not touched:
+                break
+        return found
+
+    def ordered(self, choice: _Earliest | _Grouped, weight: int) -> list[_Step]:
+        """The steps in an order of choice in which each stands behind all that it waits for.
+
+        Results are taken to be ready `weight` cycles later than they are: chains begin sooner.
+        """
+        steps, heights = self.steps, [0] * len(self.steps)
+        for i in reversed(range(len(steps))):
+            below = (heights[j] + _latency(steps[i], steps[j], weight) for j in self.behind[i])
+            heights[i] = max(below, default=0)
+        left = [len(earlier) for earlier in self.before]
+        ready = [i for i, count in enumerate(left) if not count]
+        taken = []
+        while ready:
+            chosen = choice.take(ready, steps, heights)
+            ready.remove(chosen)
+            taken.append(steps[chosen])
+            for j in self.behind[chosen]:
+                left[j] -= 1
+                if not left[j]:
+                    ready.append(j)
+        return taken
 
 
-def _latency(earlier: _Step, later: _Step) -> int:
+def _latency(earlier: _Step, later: _Step, weight: int) -> int:
     """About how many cycles lie between two steps of which the later waits."""
     if earlier.instruction.results & later.reads:
-        return 2 if earlier.is_load else 1
+        return weight + (2 if earlier.is_load else 1)
     return 1 if earlier.writes & later.reads else 0
