@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -70,6 +70,32 @@ def estimate(model_name: str, program: Program, blocks: Iterable[tuple[int, int,
         cycles, penalty = pipeline.block_cycles(block_instructions(program, address, size))
         total += cycles * count + penalty * max(0, count - fall_through)
     return total
+
+
+class BlockTimes:
+    """The same for many runs of code that is alike: blocks are remembered by their bytes."""
+
+    def __init__(self, model_name: str) -> None:
+        """`model_name` is a key of MODELS."""
+        self._pipeline = _model(model_name).pipeline
+        self._known: dict[bytes, tuple[int, int]] = {}
+
+    def estimate(
+        self,
+        program: Callable[[], Program],
+        bytes_at: Callable[[int, int], bytes],
+        blocks: Iterable[tuple[int, int, int, int]],
+    ) -> int:
+        """Estimated cycles of blocks; `program` is asked only where one of them is new."""
+        total = 0
+        for address, size, count, fall_through in blocks:
+            code = bytes_at(address, size)
+            if code not in self._known:
+                instructions = block_instructions(program(), address, size)
+                self._known[code] = self._pipeline.block_cycles(instructions)
+            cycles, penalty = self._known[code]
+            total += cycles * count + penalty * max(0, count - fall_through)
+        return total
 
 
 def _model(name: str) -> CoreModel:

@@ -80,6 +80,11 @@ class EmulatedServer:
         self.busy_s = 0.0  # spent in waiting for the emulator
         self._process: _Process | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Whether the next request finds what earlier ones wrote."""
+        return self._process is not None
+
     def __enter__(self) -> EmulatedServer:
         """Nothing yet: it starts when it is asked."""
         return self
