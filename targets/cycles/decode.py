@@ -83,7 +83,7 @@ class _Text:
 
 
 class _Listing(Mapping[int, Instruction]):
-    """A disassembly whose instructions are decoded when they are asked for: few of them ever are."""
+    """A disassembly whose instructions are decoded when they are asked for: few ever are."""
 
     def __init__(self, texts: Mapping[int, _Text]) -> None:
         self._texts = texts

@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,7 +101,7 @@ class Compiler:
             *FIRMWARE_FLAGS,
             *DEFAULT_OPTIMIZATION,
         )
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         self._lock = Lock()
         self._include = _runtime_folder(self.flags, self.program)
 

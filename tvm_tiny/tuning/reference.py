@@ -61,7 +61,8 @@ def _random(spec: TensorSpec, generator: np.random.Generator) -> Array:
     dtype = np.dtype(spec.dtype)
     if dtype.kind == "f":
         return (generator.standard_normal(spec.shape) * _FLOAT_SPREAD).astype(dtype)
-    return generator.integers(*_ends(spec), spec.shape, dtype, endpoint=True)
+    least, most = map(int, _ends(spec))
+    return generator.integers(least, most, spec.shape, endpoint=True).astype(dtype)
 
 
 def _ends(spec: TensorSpec) -> tuple[float, float]:
