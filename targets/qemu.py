@@ -121,16 +121,6 @@ def no_plugin_error(message: str) -> MissingToolError:
     )
 
 
-def describe_fault(report: FaultReport, pc: int, symbol: str) -> str:
-    """What happened and where, on one line."""
-    parts = [f"{report.name} at pc {pc:#010x}" + (f" in {symbol}" if symbol else "")]
-    if report.causes:
-        parts.append(report.causes)
-    if report.address is not None:
-        parts.append(f"address {report.address:#010x}")
-    return ": ".join(parts)
-
-
 def _plugin_arguments(job: _Job, directory: Path) -> Sequence[str]:
     if job.profile is None:
         return ()
@@ -187,8 +177,13 @@ def _fault_error(job: _Job, target: Target, report: FaultReport) -> FaultError:
     functions = read_functions(job.elf)
     pc = report.pc or last_address
     symbol = symbolise(functions, pc)
+    parts = [f"{report.name} at pc {pc:#010x}" + (f" in {symbol}" if symbol else "")]
+    if report.causes:
+        parts.append(report.causes)
+    if report.address is not None:
+        parts.append(f"address {report.address:#010x}")
     return FaultError(
-        describe_fault(report, pc, symbol),
+        ": ".join(parts),
         where=operator or symbol or job.elf.name,
         hint=hint_for(report, target),
     )

@@ -16,7 +16,6 @@ from tvm_tiny.errors import TargetError, TinyError
 from tvm_tiny.targets.cycles import MODELS, BlockTimes
 from tvm_tiny.targets.measurement.emulator import INSTRUCTION_LIMIT, EmulatedServer
 from tvm_tiny.targets.measurement.firmware import Server
-from tvm_tiny.targets.measurement.layout import server_target
 from tvm_tiny.targets.measurement.protocol import Answer, Counts, Request
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.tuning.compile import CodeImage, Compiler
@@ -184,7 +183,7 @@ class Bench:
         return [found[key] for key in keys]
 
     def _compile(self, new: Mapping[_Key, Subject]) -> dict[_Key, _Place | Measurement]:
-        """Compile subjects together; if they are refused, each alone."""
+        """Compile subjects together; if they are refused, each half of them."""
         if not new:
             return {}
         try:
@@ -192,21 +191,22 @@ class Bench:
             return {key: _Place(image, number) for number, key in enumerate(new)}
         except TinyError as error:
             if len(new) > 1:
-                parts = [self._compile({key: subject}) for key, subject in new.items()]
-                return {key: place for part in parts for key, place in part.items()}
+                listed, half = list(new.items()), len(new) // 2
+                return self._compile(dict(listed[:half])) | self._compile(dict(listed[half:]))
             reason = problem_of_error(error, "does not compile")
             return dict.fromkeys(new, Measurement(None, None, reason))
 
     def _run(self, place: _Place, job: Job) -> Measurement:
-        image = place.image
         first: Answer | None = None
         try:
             for sample in job.samples:
                 arena = bytes(expected_arena(job.subject, sample.inputs))
                 answer = self._ask(place, job.subject, arena)
                 if answer.fault:
-                    target = server_target(self.target)
-                    return Measurement(None, None, problem_of_fault(answer.fault, image, target))
+                    reason = problem_of_fault(
+                        answer.fault, job.subject, place.image, self._firmware.layout
+                    )
+                    return Measurement(None, None, reason)
                 problem = problem_of_memory(
                     job.subject, arena, answer.data, sample.output, job.dtype
                 )
@@ -216,7 +216,7 @@ class Bench:
         except TinyError as error:
             return Measurement(None, None, problem_of_error(error))
         assert first is not None and first.counts is not None
-        return Measurement(first.counts.instructions, self._cycles(image, first.counts))
+        return Measurement(first.counts.instructions, self._cycles(place.image, first.counts))
 
     def _ask(self, place: _Place, subject: Subject, arena: bytes) -> Answer:
         image, layout = place.image, self._firmware.layout

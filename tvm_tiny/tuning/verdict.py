@@ -7,8 +7,7 @@ import numpy as np
 from tvm_tiny.errors import FaultError, HangError, TinyError
 from tvm_tiny.targets.elf import symbolise
 from tvm_tiny.targets.fault import FaultReport, hint_for
-from tvm_tiny.targets.qemu import describe_fault
-from tvm_tiny.targets.target import Target
+from tvm_tiny.targets.measurement.layout import ServerLayout, server_target
 from tvm_tiny.tuning.compile import CodeImage
 from tvm_tiny.tuning.subject import Subject
 
@@ -58,12 +57,23 @@ def _wrong_result(found: bytes, wanted: bytes, dtype: str) -> str:
     return f"wrong result at element {first}: {got[first]} instead of {right[first]}"
 
 
-def problem_of_fault(fault: FaultReport, image: CodeImage, target: Target) -> str:
-    """A crash in words."""
-    words = describe_fault(fault, fault.pc, symbolise(image.functions, fault.pc))
-    hint = hint_for(fault, target)
-    is_stack = hint.startswith("stack overflow")
-    return f"crash: {words}" + (": stack overflow" if is_stack else "")
+def problem_of_fault(
+    fault: FaultReport, subject: Subject, image: CodeImage, layout: ServerLayout
+) -> str:
+    """A crash in words that do not depend on where the code lay."""
+    parts = [f"crash: {fault.name}"]
+    name = symbolise(image.functions, fault.pc)
+    if name:
+        parts[0] += f" in {name.partition('_')[2]}"
+    if hint_for(fault, server_target(layout.target)).startswith("stack overflow"):
+        return ": ".join([*parts, "stack overflow"])
+    if fault.causes:
+        parts.append(fault.causes)
+    if fault.address is not None:
+        parts.append(f"address {fault.address:#010x}")
+        if layout.data.origin <= fault.address < layout.data.end:
+            parts[-1] = _whereabouts(subject, fault.address - layout.data.origin)
+    return ": ".join(parts)
 
 
 def problem_of_error(error: Exception, doing: str = "") -> str:
