@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import tvm_ffi
@@ -28,13 +28,18 @@ from tvm_tiny.schedules.dialect import Kernel, Options, Variant
 from tvm_tiny.schedules.microkernel import MicroKernel
 from tvm_tiny.schedules.single_words import single_words
 from tvm_tiny.targets.cycles.decode import decode_line
-from tvm_tiny.targets.cycles.estimate import MODELS, PipelineModel
+from tvm_tiny.targets.cycles.estimate import PipelineModel
+from tvm_tiny.targets.cycles.in_order import CORTEX_M4
 from tvm_tiny.targets.cycles.instruction import Instruction, Kind
-from tvm_tiny.targets.cycles.m7 import Scoreboard
-from tvm_tiny.targets.cycles.m55 import Pipes
+from tvm_tiny.targets.cycles.m7 import CORTEX_M7, Scoreboard
+from tvm_tiny.targets.cycles.m55 import CORTEX_M55, Pipes
 
-# and whose model
-ORDERS: Mapping[str, str] = {"paired": "cortex-m7", "grouped": "cortex-m4", "beats": "cortex-m55"}
+# and whose cycles count
+ORDERS: Mapping[str, PipelineModel] = {
+    "paired": CORTEX_M7,
+    "grouped": CORTEX_M4,
+    "beats": CORTEX_M55,
+}
 _EACH: tuple[Options, ...] = ({"order": "paired"}, {"order": "grouped"})
 
 _WEIGHTS = (0, 1, 4)  # of results, to be tried
@@ -78,6 +83,19 @@ def in_orders(variant: Variant) -> Variant:
         return [point for point in every if point]
 
     return replace(variant, kernel=_InOrder(variant.kernel), options=options)
+
+
+def straight_cycles(functions: Sequence[MicroKernel], pipeline: PipelineModel) -> int:
+    """Cycles of all lines of some functions, each taken once."""
+    return sum(_straight_cycles(function.assembly, pipeline) for function in functions)
+
+
+@lru_cache(4096)
+def _straight_cycles(lines: tuple[str, ...], pipeline: PipelineModel) -> int:
+    names = dict(_declared(lines))
+    code = [line for line in lines if not line.startswith("/*") and "req " not in line]
+    decoded = [_decoded(line, names) for line in code if not _LABEL.match(line)]
+    return pipeline.block_cycles(decoded)[0] if decoded else 0
 
 
 def _kernel_in_order(kernel: Kernel, order: str) -> Kernel | None:
@@ -141,12 +159,7 @@ def _is_barrier(line: str, names: Mapping[str, str]) -> bool:
 
 def _decoded(line: str, names: Mapping[str, str]) -> Instruction:
     """What a line is, with registers for their names."""
-    return _decode(re.sub(r"\w+", lambda word: names.get(word[0], word[0]), line))
-
-
-@cache
-def _decode(line: str) -> Instruction:
-    return decode_line(line)
+    return decode_line(re.sub(r"\w+", lambda word: names.get(word[0], word[0]), line))
 
 
 @dataclass(frozen=True)
@@ -195,7 +208,7 @@ def _best_order(block: Sequence[str], names: Mapping[str, str], order: str) -> l
     """The lines of a block in the order that takes the fewest cycles, then the fewest lines."""
     if len(block) < 2:
         return list(block)
-    model = MODELS[ORDERS[order]].pipeline
+    model = ORDERS[order]
     split = [word for line in block for word in single_words(line)]
     found = []
     for lines in (list(block), split):

@@ -21,8 +21,8 @@ from tvm_tiny.targets.toolchain import (
     run_tool,
 )
 
-_STANDARD = ("-std=c99", f"-I{SUPPORT_FOLDER}")
-_FIRMWARE_FLAGS = (
+STANDARD_FLAGS = ("-std=c99", f"-I{SUPPORT_FOLDER}")
+FIRMWARE_FLAGS = (
     "-ffunction-sections",
     "-fdata-sections",
     "-fno-common",
@@ -31,7 +31,7 @@ _FIRMWARE_FLAGS = (
 )
 # The harness is the same in every build, whatever the model is compiled with. Its loops stay loops:
 # memcpy and the like would add library code to images whose model does not need it.
-_SUPPORT_OPTIMIZATION = ("-Os", "-fno-tree-loop-distribute-patterns")
+SUPPORT_OPTIMIZATION = ("-Os", "-fno-tree-loop-distribute-patterns")
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ def build_image(
         compiler,
         {**support, **sources},
         directory,
-        (*target.compiler_flags, *_STANDARD, *_FIRMWARE_FLAGS, include, _prefix_map(directory)),
-        {**dict.fromkeys(support, _SUPPORT_OPTIMIZATION), **optimized},
+        (*target.compiler_flags, *STANDARD_FLAGS, *FIRMWARE_FLAGS, include, _prefix_map(directory)),
+        {**dict.fromkeys(support, SUPPORT_OPTIMIZATION), **optimized},
     )
     elf = link(compiler, layout, objects, directory, target.compiler_flags)
     return Image(
@@ -95,7 +95,7 @@ def build_host_image(
     compiler = find_host_compiler()
     header, include = _model_header(sources, model_name)
     support = host_sources(model_name, header)
-    flags = (*_STANDARD, *SANITIZER_FLAGS, *optimization, include)
+    flags = (*STANDARD_FLAGS, *SANITIZER_FLAGS, *optimization, include)
     objects = compile_sources(compiler, {**support, **sources}, directory, flags, file_flags)
     run_tool([compiler, *SANITIZER_FLAGS, *objects, "-lm", "-o", model_name], directory, model_name)
     return directory / model_name

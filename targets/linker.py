@@ -119,7 +119,16 @@ def link(
     """Link the objects, named relative to `directory`, to firmware.elf in it."""
     check_fits(layout, [directory / name for name in objects])
     (directory / "firmware.ld").write_text(linker_script(layout), "utf-8")
-    command = [compiler, *flags, *_LINK_FLAGS, *objects, "-lm", "-o", "firmware.elf"]
+    command = [
+        compiler,
+        *flags,
+        *LIBRARY_FLAGS,
+        "-Tfirmware.ld",
+        *objects,
+        "-lm",
+        "-o",
+        "firmware.elf",
+    ]
     try:
         run_tool(command, directory, "firmware.elf")
     except CompileError as error:
@@ -127,14 +136,13 @@ def link(
     return directory / "firmware.elf"
 
 
-_LINK_FLAGS = (
+LIBRARY_FLAGS = (
     "-nostartfiles",
     "--specs=nano.specs",
     "-Wl,--gc-sections",
     "-Wl,--build-id=none",
     "-Wl,--strip-debug",  # the C library's own debug sections hold its builder's paths
     "-Wl,--no-warn-rwx-segments",
-    "-Tfirmware.ld",
 )
 
 

@@ -111,6 +111,18 @@ def regions(target: Target) -> tuple[Region, ...]:
     return {"none": _no_regions, "v7m": _v7m_regions, "v8m": _v8m_regions}[target.core.mpu](target)
 
 
+def region_v7m(block: Block, *, is_code: bool) -> Region:
+    """One region of Armv7-M for code, which is read-only, or for data, which is no code."""
+    access = _V7M_READ_ONLY if is_code else _V7M_READ_WRITE | _V7M_EXECUTE_NEVER
+    return _v7m_region(block, access, "code" if is_code else "RAM")
+
+
+def region_v8m(memory: Memory, *, is_code: bool) -> Region:
+    """The same of Armv8-M."""
+    access = _V8M_READ_ONLY if is_code else _V8M_READ_WRITE | _V8M_EXECUTE_NEVER
+    return _v8m_region(memory, access, "code" if is_code else "RAM")
+
+
 def _no_regions(target: Target) -> tuple[Region, ...]:
     return ()
 

@@ -1,4 +1,4 @@
-"""The emulator's counting plugin: built once with the host compiler, kept in a cache folder."""
+"""The emulator's counting plugins: built once with the host compiler, kept in a cache folder."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from pathlib import Path
 
 from tvm_tiny.targets.toolchain import WARNINGS, find_host_compiler, run_tool
 
-_SOURCES = ("count.c", "qemu_plugin_v1.h")
+_HEADERS = ("instructions.h", "qemu_plugin_v1.h")
 _FLAGS = ("-std=gnu11", "-O2", "-fPIC", "-shared", *WARNINGS)
 
 
 @cache
-def plugin_path() -> Path:
-    """The plugin as a shared object; builds it when no earlier build has the same source."""
+def plugin_path(name: str = "count") -> Path:
+    """A plugin as a shared object; builds it when no earlier build has the same source.
+
+    `count` counts one inference of a firmware, `serve` each run of the measurement server.
+    """
+    program = f"{name}.c"
     sources = {
-        name: resources.files(__package__).joinpath("plugin", name).read_bytes()
-        for name in _SOURCES
+        file: resources.files(__package__).joinpath("plugin", file).read_bytes()
+        for file in (program, *_HEADERS)
     }
     key = hashlib.sha256(b"\0".join([platform.platform().encode(), *sources.values()]))
-    path = cache_directory() / f"count-{key.hexdigest()[:16]}.so"
+    path = cache_directory() / f"{name}-{key.hexdigest()[:16]}.so"
     if not path.exists():
-        _build(sources, path)
+        _build(program, sources, path)
     return path
 
 
@@ -44,12 +48,12 @@ def cache_directory() -> Path:
     return Path(tempfile.mkdtemp(prefix="tvm_tiny-"))
 
 
-def _build(sources: dict[str, bytes], path: Path) -> None:
+def _build(program: str, sources: dict[str, bytes], path: Path) -> None:
     compiler = find_host_compiler()
     # built aside and renamed: another process never sees half a file, and the last one wins
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         directory = Path(folder)
-        for name, text in sources.items():
-            (directory / name).write_bytes(text)
-        run_tool([compiler, *_FLAGS, "count.c", "-o", "count.so"], directory, "emulator plugin")
-        os.replace(directory / "count.so", path)
+        for file, text in sources.items():
+            (directory / file).write_bytes(text)
+        run_tool([compiler, *_FLAGS, program, "-o", "plugin.so"], directory, "emulator plugin")
+        os.replace(directory / "plugin.so", path)

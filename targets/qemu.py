@@ -83,7 +83,7 @@ def run(
 def _execute(job: _Job, directory: Path) -> _Ending:
     (directory / INPUT_FILE).write_bytes(job.input_bytes)
     process = subprocess.Popen(
-        _command(job, directory),
+        command(job.emulator, job.elf, _plugin_arguments(job, directory)),
         cwd=directory,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
@@ -100,24 +100,39 @@ def _execute(job: _Job, directory: Path) -> _Ending:
     )
 
 
-def _command(job: _Job, directory: Path) -> list[str]:
+def command(emulator: Emulator, elf: Path, plugin: Sequence[str] = ()) -> list[str]:
+    """How the emulator is started with a firmware image, and further arguments for a plugin."""
     return [
         find_program(["qemu-system-arm"], "apt-get install qemu-system-arm"),
-        *("-machine", job.emulator.machine, *job.emulator.arguments),
+        *("-machine", emulator.machine, *emulator.arguments),
         *_QUIET,
         *_SEMIHOSTING,
-        *_plugin_arguments(job, directory),
-        *("-kernel", str(job.elf)),
+        *plugin,
+        *("-kernel", str(elf)),
     ]
+
+
+def no_plugin_error(message: str) -> MissingToolError:
+    """The error of an emulator that said this when it was started with a plugin."""
+    return MissingToolError(
+        "this emulator cannot load the counting plugin, which is written for QEMU 7.2",
+        where="qemu-system-arm",
+        hint=message.splitlines()[0],
+    )
 
 
 def _plugin_arguments(job: _Job, directory: Path) -> Sequence[str]:
     if job.profile is None:
         return ()
     (directory / _RANGES_FILE).write_text(job.profile.as_text(), "utf-8")
-    path = str(plugin_path()).replace(",", ",,")  # a comma ends a value on this command line
+    path = escaped(plugin_path())
     follow = ",follow=on" if job.follow else ""
     return ("-plugin", f"{path},ranges={_RANGES_FILE},out={_TRACE_FILE}{follow}")
+
+
+def escaped(path: Path) -> str:
+    """A path as the emulator's command line wants it: a comma ends a value there."""
+    return str(path).replace(",", ",,")
 
 
 def _wait(process: subprocess.Popen[str], timeout_s: float) -> tuple[int | None, str]:
@@ -138,11 +153,7 @@ def _explain(job: _Job, target: Target, ending: _Ending) -> TinyError:
     if ending.exit_code is None:
         return _hang_error(job, ending)
     if "plugin" in ending.message:
-        return MissingToolError(
-            "this emulator cannot load the counting plugin, which is written for QEMU 7.2",
-            where="qemu-system-arm",
-            hint=ending.message.splitlines()[0],
-        )
+        return no_plugin_error(ending.message)
     if ending.fault and ending.exit_code == FAULT_EXIT_CODE + ending.fault.exception:
         return _fault_error(job, target, ending.fault)
     return FaultError(

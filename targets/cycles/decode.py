@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from tvm_tiny.errors import ArtefactError, MissingToolError
@@ -70,6 +72,35 @@ _TWO_RESULTS = frozenset(
 )
 
 
+@dataclass(frozen=True)
+class _Text:
+    """An instruction as the disassembler prints it, without its address."""
+
+    size: int
+    mnemonic: str
+    operands: str
+    in_it_block: bool
+
+
+class _Listing(Mapping[int, Instruction]):
+    """A disassembly whose instructions are decoded when they are asked for: few ever are."""
+
+    def __init__(self, texts: Mapping[int, _Text]) -> None:
+        self._texts = texts
+
+    def __getitem__(self, address: int) -> Instruction:
+        return replace(_decode(self._texts[address]), address=address)
+
+    def __contains__(self, address: object) -> bool:
+        return address in self._texts
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+
 def disassemble(elf: Path) -> Program:
     """Every instruction of a linked ELF by its address."""
     try:
@@ -80,13 +111,13 @@ def disassemble(elf: Path) -> Program:
         ) from None
     if done.returncode:
         raise ArtefactError(done.stderr.strip(), where=str(elf))
-    return {instruction.address: instruction for instruction in _parse(done.stdout.splitlines())}
+    return _Listing(dict(_parse(done.stdout.splitlines())))
 
 
 def decode_line(text: str) -> Instruction:
     """An instruction as assemblers read it, of no address and, as far as is known, four bytes."""
     mnemonic, _, operands = text.partition(" ")
-    return _decode(0, 4, mnemonic, operands.strip(), in_it_block=False)
+    return _decode(_Text(4, mnemonic, operands.strip(), in_it_block=False))
 
 
 def block_instructions(program: Program, address: int, size: int) -> tuple[Instruction, ...]:
@@ -103,23 +134,25 @@ def block_instructions(program: Program, address: int, size: int) -> tuple[Instr
     return tuple(found)
 
 
-def _parse(lines: Iterable[str]) -> Iterator[Instruction]:
-    """Instructions in the order of the text, which IT blocks depend on."""
+def _parse(lines: Iterable[str]) -> Iterator[tuple[int, _Text]]:
+    """Addresses and instructions in the order of the text, which IT blocks depend on."""
     left_in_block = 0
     for line in lines:
         match = _LINE.match(line)
         if match is None or (match[3] or "").startswith("."):
             continue
-        size = len(match[2].replace(" ", "")) // 2
-        operands = _NOT_OPERANDS.sub("", _NOT_OPERANDS.sub("", match[4]))
-        instruction = _decode(int(match[1], 16), size, match[3] or "", operands, left_in_block > 0)
-        yield instruction
+        size, mnemonic = len(match[2].replace(" ", "")) // 2, match[3] or ""
+        yield int(match[1], 16), _Text(size, mnemonic, match[4], left_in_block > 0)
         left_in_block = max(0, left_in_block - 1)
-        if instruction.kind is Kind.IT:
-            left_in_block = len(instruction.mnemonic) - 1
+        if mnemonic.startswith("it") and kind_of(mnemonic, vector=False) is Kind.IT:
+            left_in_block = len(mnemonic) - 1
 
 
-def _decode(address: int, size: int, mnemonic: str, text: str, in_it_block: bool) -> Instruction:
+@lru_cache(1 << 16)
+def _decode(printed: _Text) -> Instruction:
+    """An instruction at address 0."""
+    mnemonic = printed.mnemonic
+    text = _NOT_OPERANDS.sub("", _NOT_OPERANDS.sub("", printed.operands))
     vector = mnemonic.startswith("v") and re.search(r"\bq\d", text) is not None
     kind = kind_of(mnemonic, vector=vector)
     stem = stem_of(mnemonic, vector=vector) or mnemonic
@@ -130,8 +163,8 @@ def _decode(address: int, size: int, mnemonic: str, text: str, in_it_block: bool
         written |= set(address_registers[:1])
     written |= _IMPLIED_RESULTS.get(stem, set())
     return Instruction(
-        address=address,
-        size=size,
+        address=0,
+        size=printed.size,
         mnemonic=mnemonic,
         operands=text,
         kind=kind,
@@ -141,7 +174,7 @@ def _decode(address: int, size: int, mnemonic: str, text: str, in_it_block: bool
         writeback=writeback,
         register_count=_register_count(kind, text),
         writes_pc=kind in _BRANCHES or "pc" in written,
-        in_it_block=in_it_block,
+        in_it_block=printed.in_it_block,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,14 +62,55 @@ def known_error(model_name: str) -> str:
     return _model(model_name).known_error
 
 
-def estimate(model_name: str, program: Program, blocks: Iterable[tuple[int, int, int, int]]) -> int:
-    """Estimated cycles of blocks given as (address, size in bytes, executions, fall-throughs)."""
-    pipeline = _model(model_name).pipeline
-    total = 0
-    for address, size, count, fall_through in blocks:
-        cycles, penalty = pipeline.block_cycles(block_instructions(program, address, size))
-        total += cycles * count + penalty * max(0, count - fall_through)
-    return total
+Blocks = Iterable[tuple[int, int, int, int]]  # address, size in bytes, executions, fall-throughs
+
+
+def estimate(model_name: str, program: Program, blocks: Blocks) -> int:
+    """Estimated cycles of blocks."""
+    return BlockTimes(model_name).estimate(lambda: program, lambda *place: place, blocks)
+
+
+class BlockTimes:
+    """The same for many runs of code that is alike: what is known of a block is remembered."""
+
+    def __init__(self, model_name: str) -> None:
+        """`model_name` is a key of MODELS."""
+        self._pipeline = _model(model_name).pipeline
+        self._known: dict[Hashable, tuple[int, int, bool]] = {}
+
+    def estimate(
+        self,
+        program: Callable[[], Program],
+        code_at: Callable[[int, int], Hashable],
+        blocks: Blocks,
+    ) -> int:
+        """Estimated cycles of blocks.
+
+        `code_at` gives what equal blocks have in common, such as the bytes of some number at an
+        address; `program` is asked only where that is new.
+
+        The emulator ends blocks at the ends of its pages, wherever code happens to lie. The first
+        part of such a block takes what the whole takes more than the rest.
+        """
+
+        def known(address: int, size: int) -> tuple[int, int, bool]:
+            code = code_at(address, size)
+            if code not in self._known:
+                instructions = block_instructions(program(), address, size)
+                is_cut = not instructions[-1].writes_pc
+                self._known[code] = (*self._pipeline.block_cycles(instructions), is_cut)
+            return self._known[code]
+
+        listed = list(blocks)
+        sizes = {address: size for address, size, _, _ in listed}
+        total = 0
+        for address, size, count, fall_through in listed:
+            cycles, penalty, is_cut = known(address, size)
+            rest = sizes.get(address + size) if is_cut else None
+            if rest is not None:
+                cycles = known(address, size + rest)[0] - known(address + size, rest)[0]
+            total += cycles * count + penalty * max(0, count - fall_through)
+        return total
 
 
 def _model(name: str) -> CoreModel:

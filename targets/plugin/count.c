@@ -23,9 +23,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "qemu_plugin_v1.h"
-
-#define EXPORT __attribute__((visibility("default")))
+#include "instructions.h"
 
 enum { OWNER_CALL_BACK = -2, OWNER_NONE = -1, OWNER_HARNESS = 0, OWNER_RUN = 1 };
 enum { BUCKETS = 4096 };
@@ -72,17 +70,6 @@ static int owner = OWNER_NONE;       /* never OWNER_HARNESS: this is what a faul
 static uint32_t last_address;
 static const struct block *previous; /* the block executed before this one */
 static struct tally *previous_tally;
-
-static void *allocate(size_t size)
-{
-    void *memory = calloc(1, size);
-
-    if (memory == NULL) {
-        fputs("count plugin: out of memory\n", stderr);
-        exit(EXIT_FAILURE);
-    }
-    return memory;
-}
 
 /* Make this owner's tally the first of the block's list, so that the common case is one test. */
 static struct tally *tally_of(struct block *block)
@@ -214,26 +201,6 @@ static int range_owner(uint32_t address)
         }
     }
     return OWNER_NONE;
-}
-
-/*
- * The length comes from the opcode: for the last instruction of a 1 KiB page QEMU 7.2 reports
- * 4 bytes even when it is a 16-bit one. A first halfword of 0b11101..., 0b11110... or 0b11111...
- * starts a 32-bit instruction.
- */
-static uint32_t instruction_size(const struct qemu_plugin_insn *instruction)
-{
-    const unsigned char *bytes = qemu_plugin_insn_data(instruction);
-
-    return bytes[1] >> 3 >= 0x1d ? 4 : 2;
-}
-
-static uint32_t block_size(const struct qemu_plugin_tb *tb, uint32_t address)
-{
-    const struct qemu_plugin_insn *last =
-        qemu_plugin_tb_get_insn(tb, qemu_plugin_tb_n_insns(tb) - 1);
-
-    return (uint32_t)qemu_plugin_insn_vaddr(last) + instruction_size(last) - address;
 }
 
 /* QEMU may translate a block again at any time; equal blocks share one record. */

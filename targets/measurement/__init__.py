@@ -1,0 +1,1 @@
+"""The measurement server: firmware that runs one kernel after the other, and who talks to it."""

@@ -1,0 +1,1 @@
+"""Finding the fastest kernels by measuring them."""
