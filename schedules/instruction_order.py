@@ -71,7 +71,10 @@ class _InOrder:
 
     def __call__(self, *call: Any, order: str = "", **options: Any) -> Kernel | None:
         kernel = self.make(*call, **options)
-        return _kernel_in_order(kernel, order) if kernel and order else kernel
+        return kernel_in_order(kernel, order) if kernel and order else kernel
+
+
+ORDER = "order"  # the option
 
 
 def in_orders(variant: Variant) -> Variant:
@@ -98,7 +101,7 @@ def _straight_cycles(lines: tuple[str, ...], pipeline: PipelineModel) -> int:
     return pipeline.block_cycles(decoded)[0] if decoded else 0
 
 
-def _kernel_in_order(kernel: Kernel, order: str) -> Kernel | None:
+def kernel_in_order(kernel: Kernel, order: str) -> Kernel | None:
     """The kernel with its micro-kernels in an order; None where that changes nothing."""
     functions = tuple(reordered(function, order) for function in kernel.microkernels)
     if functions == kernel.microkernels:

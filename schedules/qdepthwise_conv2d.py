@@ -250,7 +250,7 @@ QDEPTHWISE_CONV2D = define(
             in_orders(
                 Variant("single_planes", frozenset({"dsp"}), partial(fast_kernel, is_single=True))
             ),
-            in_orders(Variant("plane", frozenset({"dsp"}), plane_kernel)),
+            Variant("plane", frozenset({"dsp"}), plane_kernel),
             in_orders(Variant("long_planes", frozenset({"long"}), long_kernel)),
         ),
         reaches,

@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import math
 import zlib
-from typing import Any
 
 import numpy as np
-import tvm
-from tvm.ir.utils import derived_object
-from tvm.s_tir import meta_schedule
 
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.costs import work_of
@@ -51,19 +47,3 @@ def _names(call: Call, candidate: Candidate) -> Array:
     for text in (call.operator.name, variant, work_of(call).window, *options):
         found[zlib.crc32(text.encode()) % NAMES] = 1.0
     return found
-
-
-@derived_object
-class PointFeatures(meta_schedule.feature_extractor.PyFeatureExtractor):
-    """MetaSchedule's extractor: one row for each candidate of a task."""
-
-    def __init__(self, task: Task, point_of: Any) -> None:
-        """`point_of` says which point a schedule stands for."""
-        super().__init__()
-        self.task, self.point_of = task, point_of
-
-    def extract_from(self, context: Any, candidates: list[Any]) -> list[Any]:
-        """Features of schedules."""
-        points = [self.task.points[self.point_of(candidate.sch)] for candidate in candidates]
-        rows = [features_of(self.task, point)[None].astype(np.float64) for point in points]
-        return [tvm.runtime.tensor(row) for row in rows]

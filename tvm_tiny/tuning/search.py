@@ -18,7 +18,7 @@ from tvm.s_tir import meta_schedule
 
 from tvm_tiny.tuning.cost_model import CostModel
 from tvm_tiny.tuning.database import BLOCK, Version, workload_of
-from tvm_tiny.tuning.features import PointFeatures, features_of, prior
+from tvm_tiny.tuning.features import features_of, prior
 from tvm_tiny.tuning.tasks import Task
 
 _POINT = "tiny.index"
@@ -68,10 +68,10 @@ class EvolutionarySearch:
         """`core` names the cycles of the table of costs that are the model's prior."""
         self.task, self.core, self.model = task, core, model
         self._told: dict[int, float] = {}
+        self._learned, self._predicted = -1, np.zeros(0)
         self._rows = [features_of(task, point) for point in task.points]
         self._priors = [prior(point, core) for point in task.points]
         self._cost_model = _SharedModel(self)
-        self._features = PointFeatures(task, point_of)
         self._memory = meta_schedule.database.MemoryDatabase()
         self._context = _context(task, version, seed)
         self._workload = self._memory.commit_workload(self._context.mod)
@@ -125,10 +125,12 @@ class EvolutionarySearch:
         )
         self._memory.commit_tuning_record(record)
 
-    def predicted(self, points: Sequence[int]) -> Any:
+    def predicted(self, points: Sequence[int]) -> list[float]:
         """Logarithms of the cycles of points."""
-        rows = [self._rows[point] for point in points]
-        return self.model.predict(rows, [self._priors[point] for point in points])
+        if self._learned != len(self.model.rows):  # since the model was asked
+            self._predicted = self.model.predict(self._rows, self._priors)
+            self._learned = len(self.model.rows)
+        return [float(self._predicted[point]) for point in points]
 
 
 def point_of(schedule: Any) -> int:
@@ -204,12 +206,10 @@ class _SharedModel(meta_schedule.cost_model.PyCostModel):
         """The search teaches the model itself."""
 
     def predict(self, context: Any, candidates: Any) -> Any:
-        features = self.search._features.extract_from(context, candidates)
+        """Of the fastest candidate 1, less of those that take longer."""
         points = [point_of(candidate.sch) for candidate in candidates]
-        priors = [self.search._priors[point] for point in points]
-        rows = [row.numpy()[0].astype(np.float32) for row in features]
-        predicted = self.search.model.predict(rows, priors)
-        return np.exp(min(np.log(self.search._priors)) - predicted)
+        predicted = np.array(self.search.predicted(points))
+        return np.exp(predicted.min(initial=np.inf) - predicted)
 
 
 def _context(task: Task, version: Version, seed: int) -> Any:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from tvm_tiny.relay_passes.program import Program
 from tvm_tiny.schedules import spaces
-from tvm_tiny.schedules.candidates import Candidate, candidates
+from tvm_tiny.schedules.candidates import PORTABLE, Candidate
 from tvm_tiny.schedules.dialect import Call
 
 
@@ -23,19 +23,22 @@ class Task:
 
     call: Call
     features: frozenset[str]
-    layers: tuple[str, ...] = ()
+    layers: list[str] = field(default_factory=list)
 
     @cached_property
     def key(self) -> str:
         """What equal layers of all models have in common: see `key_of`."""
-        return key_of(self.call, self.features)
+        return key_of(self.call, self._space)
+
+    @cached_property
+    def _space(self) -> list[Candidate]:
+        return spaces.points(self.call, self.features)
 
     @cached_property
     def points(self) -> tuple[Candidate, ...]:
         """The space; first comes what a build without measurements takes."""
-        found = spaces.points(self.call, self.features)
-        able = {c.variant for c in found if not c.options and c.kernel is not None}
-        return tuple(c for c in found if c.variant in able)
+        able = {c.variant for c in self._space if not c.options and c.kernel is not None}
+        return tuple(c for c in self._space if c.variant in able)
 
     @property
     def default(self) -> Candidate:
@@ -62,16 +65,13 @@ def tasks_of(program: Program, features: Collection[str]) -> list[Task]:
     """The distinct layers of a program that have a choice, in its order."""
     found: dict[str, Task] = {}
     for layer in program.layers:
-        if layer.call is None:
-            continue
-        task = Task(layer.call, frozenset(features))
-        known = found.get(task.key)
-        names = (*(known.layers if known else ()), layer.name)
-        found[task.key] = replace(known or task, layers=names)
+        if layer.call is not None:
+            task = Task(layer.call, frozenset(features))
+            found.setdefault(task.key, task).layers.append(layer.name)
     return [task for task in found.values() if len(task.points) > 1]
 
 
-def key_of(call: Call, features: Collection[str] = ()) -> str:
+def key_of(call: Call, candidates: Iterable[Candidate]) -> str:
     """What the cycles of a layer's kernels depend on.
 
     Shapes and attributes but its name and real scales; of weights only what decides which kernels
@@ -89,8 +89,8 @@ def key_of(call: Call, features: Collection[str] = ()) -> str:
     ]
     forms = [
         [found.variant, found.kernel.name, sorted(_form(f.name) for f in found.kernel.microkernels)]
-        for found in candidates(call, features)
-        if found.kernel is not None
+        for found in candidates
+        if not found.options and found.variant != PORTABLE and found.kernel is not None
     ]
     content = [call.operator.name, attributes, arguments, forms]
     text = json.dumps(content, sort_keys=True, default=str)

@@ -189,7 +189,7 @@ class _State:
         return TaskResult(
             task.title,
             task.key,
-            task.layers,
+            tuple(task.layers),
             len(task.points),
             self.cost(0),
             self.cost(best),
