@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any
 
 import tvm_ffi
@@ -86,19 +86,6 @@ def in_orders(variant: Variant) -> Variant:
         return [point for point in every if point]
 
     return replace(variant, kernel=_InOrder(variant.kernel), options=options)
-
-
-def straight_cycles(functions: Sequence[MicroKernel], pipeline: PipelineModel) -> int:
-    """Cycles of all lines of some functions, each taken once."""
-    return sum(_straight_cycles(function.assembly, pipeline) for function in functions)
-
-
-@lru_cache(4096)
-def _straight_cycles(lines: tuple[str, ...], pipeline: PipelineModel) -> int:
-    names = dict(_declared(lines))
-    code = [line for line in lines if not line.startswith("/*") and "req " not in line]
-    decoded = [_decoded(line, names) for line in code if not _LABEL.match(line)]
-    return pipeline.block_cycles(decoded)[0] if decoded else 0
 
 
 def kernel_in_order(kernel: Kernel, order: str) -> Kernel | None:

@@ -33,9 +33,7 @@ def made_kernel(assembly: Sequence[str], name: str = "made") -> Kernel:
         (),
         needs_dsp=False,
     )
-    return Kernel(
-        kernel.name, kernel.function, kernel.constants, kernel.scratch, (), (function,)
-    )
+    return Kernel(kernel.name, kernel.function, kernel.constants, kernel.scratch, (), (function,))
 
 
 def trial_of(assembly: Sequence[str], core: str) -> Trial:
