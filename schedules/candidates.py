@@ -7,14 +7,14 @@ taken for twice as fast as the best of those behind it in the operator's own ord
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 
 from tvm import ir
 
 from tvm_tiny.schedules import costs
 from tvm_tiny.schedules.costs import Pieces, Work
-from tvm_tiny.schedules.dialect import Call, Kernel, call_of
+from tvm_tiny.schedules.dialect import Call, Kernel, Options, call_of
 
 PORTABLE = "portable"
 GAIN_OF_ORDER = 0.5  # instructions of a variant without a row, for one of the best behind it
@@ -23,12 +23,16 @@ SLOW = 20  # instructions for a multiply-accumulate or an output, more than any 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant for a call; `instructions` are predicted, 0 where nothing is known of them."""
+    """A variant for a call; `instructions` are predicted, 0 where nothing is known of them.
+
+    `options` are those that the kernel is made with; the default has none.
+    """
 
     operator: str
     variant: str
     instructions: int
     make: Callable[[], Kernel | None]
+    options: Options = field(default_factory=dict, hash=False)
 
     @cached_property
     def kernel(self) -> Kernel | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -104,13 +104,26 @@ class Kernel:
         return frozenset([*inputs, len(self.function.params) - 1] if inputs else ())
 
 
+# What a kernel may be made with beside its call: plain values by name, {"loads": "words"}.
+Options = Mapping[str, int | str]
+
+
+def _no_points(*call: Any) -> tuple[Options, ...]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Variant:
-    """A faster kernel for cores that have `features`; `kernel` gives None for calls it can't do."""
+    """A faster kernel for cores that have `features`; `kernel` gives None for calls it can't do.
+
+    `options(attrs, *arguments)` are other forms of the same kernel, bit for bit of the same
+    meaning: `kernel(attrs, *arguments, **options)` makes one. Which is faster depends on the core.
+    """
 
     name: str
     features: frozenset[str]
     kernel: Callable[..., Kernel | None]
+    options: Callable[..., Sequence[Options]] = _no_points
 
 
 @dataclass(frozen=True)
@@ -140,7 +153,8 @@ class Operator:
     multiply-accumulates. `variants` stand in the order in which they should be tried.
     `reaches(attrs, *arguments)` says what parts of an image need; None where only whole ones work.
     `turned(attrs, *arguments)` is the same call on other shapes of the same memory, where kernels
-    are faster on those: all of them, and costs, see it instead.
+    are faster on those: all of them, and costs, see it instead. `options` are other forms of the
+    portable code, as those of a `Variant`.
     """
 
     name: str
@@ -152,6 +166,7 @@ class Operator:
     variants: tuple[Variant, ...] = ()
     reaches: Callable[..., Reaches | None] = lambda attrs, *arguments: None
     turned: Callable[..., tuple[Attributes, list[Argument]]] = lambda attrs, *rest: (attrs, [*rest])
+    options: Callable[..., Sequence[Options]] = _no_points
 
     def __call__(self, attrs: Attributes, *arguments: ir.Expr) -> ir.Call:
         """A Relax call of this operator."""

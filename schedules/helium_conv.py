@@ -17,6 +17,7 @@ from tvm.script import tirx as T
 
 from tvm_tiny.schedules import helium_windows, numerics, overlaps, requantization
 from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
+from tvm_tiny.schedules.helium_tiles import Tile
 from tvm_tiny.schedules.helium_windows import WINDOW_FIELDS, Windows
 from tvm_tiny.schedules.microkernel import call
 from tvm_tiny.schedules.requantization import HeliumEpilogue
@@ -85,16 +86,26 @@ def kernel(
     weight: Array,
     bias: Array,
     epilogue: HeliumEpilogue,
+    *,
+    is_made: bool = False,
 ) -> Kernel | None:
-    """The kernel for any window, stride and padding; None for groups that are small or odd."""
+    """The kernel for any window, stride and padding; None for groups that are small or odd.
+
+    `is_made` has an inner loop of its own (helium_tiles.py): None where pixels are few or channels
+    no groups of four.
+    """
     groups = attrs.groups
-    layer = Layer(attrs, of_group(data, groups), of_group(output, groups), weight, epilogue)
+    images = of_group(data, groups), of_group(output, groups)
+    layer = Layer(attrs, *images, weight, epilogue, is_made=is_made)
     if groups > 1 and (layer.has_gaps or not layer.is_tiled or layer.depth < CHUNK):
+        return None
+    if is_made and (layer.has_gaps or not layer.is_tiled):
         return None
     flat = weight.reshape(groups, len(weight) // groups, -1)
     table = epilogue.table(requantization.fold_zero_point(bias, weight, attrs))
     table = table.reshape(*flat.shape[:2], -1)
-    pack = (pack_tile_weights, pack_tile_params) if layer.is_tiled else PACK_PIXELS
+    is_by_two = layer.is_tiled and not is_made
+    pack = (pack_tile_weights, pack_tile_params) if is_by_two else PACK_PIXELS
     packed, params = (
         np.stack([pack_one(one).reshape(-1) for one in values])
         for pack_one, values in zip(pack, (flat, table), strict=True)
@@ -110,6 +121,7 @@ def kernel(
         ),
         TensorSpec((layer.extents[0],), "int8") if layer.extents[0] else None,
         SOURCES,
+        (layer.tile.microkernel,) if is_made else (),
         overlaps=(layer.overlap,),
     )
 
@@ -126,6 +138,13 @@ class Layer:
     output: TensorSpec
     weight: Array
     epilogue: HeliumEpilogue
+    is_made: bool = False
+
+    @property
+    def tile(self) -> Tile:
+        """What an inner loop of its own depends on."""
+        pitch, zero_point = self.channels * self.attrs.groups, self.attrs.output_zero_point
+        return Tile(self.chunks, self.groups, pitch, zero_point, self.epilogue.way)
 
     @property
     def depth(self) -> int:
@@ -176,7 +195,8 @@ class Layer:
     @property
     def is_looped(self) -> bool:
         """Whether the runtime loops over tiles: they follow each other without gaps."""
-        return self.is_tiled and self.is_pointwise and not self.has_gaps
+        is_without_gaps = self.is_tiled and self.is_pointwise and not self.has_gaps
+        return is_without_gaps and not self.is_made
 
     @property
     def is_narrow(self) -> bool:
@@ -266,6 +286,8 @@ class Layer:
         y: tirx.Expr,
     ) -> tirx.Expr:
         """All channels of a tile."""
+        if self.is_made:
+            return call(self.tile.microkernel.name, chunks, weight, params, y)
         pitch, to = (
             (self.groups * CHANNELS, scratch[self.tile_at])
             if self.has_gaps

@@ -19,8 +19,9 @@ class MicroKernel:
     """One function; `name` tells all that it depends on, so that equal names are equal code.
 
     `parameters` is the C parameter list, `assembly` the function's lines for cores with DSP
-    instructions, or, unless it `needs_dsp`, for all with long multiplies. `plain` is the same
-    function's statements in C. `summary` says what it does.
+    instructions, or, unless it `needs_dsp`, for all with long multiplies; or, if it `needs_helium`,
+    only for those with Helium. `plain` is the same function's statements in C. `summary` says what
+    it does.
     """
 
     name: str
@@ -29,6 +30,7 @@ class MicroKernel:
     assembly: tuple[str, ...]
     plain: tuple[str, ...]
     needs_dsp: bool = True
+    needs_helium: bool = False
 
 
 def call(name: str, *arguments: tirx.Expr | int) -> tirx.Expr:

@@ -29,12 +29,14 @@ from tvm_tiny.schedules.dialect import (
     Attributes,
     Kernel,
     Operator,
+    Options,
     Overlap,
     Reaches,
     TensorSpec,
     Variant,
     define,
 )
+from tvm_tiny.schedules.instruction_order import in_orders
 from tvm_tiny.schedules.requantization import (
     CHANNEL_TILE,
     Epilogue,
@@ -42,6 +44,8 @@ from tvm_tiny.schedules.requantization import (
     RequantizeAttributes,
 )
 from tvm_tiny.schedules.window import WindowAttributes, WindowIndex, patches, reach_of
+
+MADE = "made"  # a tile of Helium's whose code is the layer's own
 
 
 @dataclass(frozen=True)
@@ -297,15 +301,26 @@ def helium_kernel(
     bias: Array,
     multiplier: Array,
     shift: Array,
+    *,
+    tile: str = "",
 ) -> Kernel | None:
-    """The kernel of helium_conv.py where its requantisation can do this layer's shifts."""
+    """The kernel of helium_conv.py where its requantisation can do this layer's shifts.
+
+    A tile that is `MADE` has an inner loop for this layer alone.
+    """
     taps = weight.reshape(len(weight), -1)
     bias, _ = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
     epilogue = HeliumEpilogue(attrs, multiplier, shift)
     if not epilogue.is_supported:
         return None
     output = infer(attrs, data, weight)
-    return helium_conv.kernel(attrs, data, output, weight, bias, epilogue)
+    is_made = tile == MADE
+    return helium_conv.kernel(attrs, data, output, weight, bias, epilogue, is_made=is_made)
+
+
+def helium_options(attrs: QConv2DAttributes, data: TensorSpec, *rest: Array) -> list[Options]:
+    """An inner loop made for the layer."""
+    return [{"tile": MADE}]
 
 
 def reaches(attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array) -> Reaches:
@@ -322,13 +337,17 @@ QCONV2D = define(
         kernel,
         macs,
         (
-            Variant("helium", frozenset({"mve"}), helium_kernel),
-            Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.square_kernel)),
-            Variant("winograd_lines", frozenset({"dsp"}), bounded(winograd_conv.line_kernel)),
-            Variant("pairs", frozenset({"dsp"}), pair_kernel),
-            Variant("packed", frozenset({"dsp"}), packed_kernel),
-            Variant("long_words", frozenset({"long"}), long_words_kernel),
-            Variant("long", frozenset({"long"}), long_kernel),
+            Variant("helium", frozenset({"mve"}), helium_kernel, helium_options),
+            in_orders(
+                Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.square_kernel))
+            ),
+            in_orders(
+                Variant("winograd_lines", frozenset({"dsp"}), bounded(winograd_conv.line_kernel))
+            ),
+            in_orders(Variant("pairs", frozenset({"dsp"}), pair_kernel)),
+            in_orders(Variant("packed", frozenset({"dsp"}), packed_kernel)),
+            in_orders(Variant("long_words", frozenset({"long"}), long_words_kernel)),
+            in_orders(Variant("long", frozenset({"long"}), long_kernel)),
         ),
         reaches,
         turned,

@@ -21,6 +21,7 @@ from tvm_tiny.schedules.dialect import (
     Variant,
     define,
 )
+from tvm_tiny.schedules.instruction_order import in_orders
 from tvm_tiny.schedules.requantization import RequantizeAttributes
 
 
@@ -108,9 +109,9 @@ QDENSE = define(
         macs,
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
-            Variant("packed", frozenset({"dsp"}), packed_kernel),
-            Variant("long_words", frozenset({"long"}), long_words_kernel),
-            Variant("long", frozenset({"long"}), long_kernel),
+            in_orders(Variant("packed", frozenset({"dsp"}), packed_kernel)),
+            in_orders(Variant("long_words", frozenset({"long"}), long_words_kernel)),
+            in_orders(Variant("long", frozenset({"long"}), long_kernel)),
         ),
     )
 )

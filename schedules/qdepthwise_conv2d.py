@@ -31,6 +31,7 @@ from tvm_tiny.schedules.dialect import (
     Variant,
     define,
 )
+from tvm_tiny.schedules.instruction_order import in_orders
 from tvm_tiny.schedules.requantization import (
     CHANNEL_TILE,
     DspEpilogue,
@@ -245,10 +246,12 @@ QDEPTHWISE_CONV2D = define(
         macs,
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
-            Variant("planes", frozenset({"dsp"}), fast_kernel),
-            Variant("single_planes", frozenset({"dsp"}), partial(fast_kernel, is_single=True)),
+            in_orders(Variant("planes", frozenset({"dsp"}), fast_kernel)),
+            in_orders(
+                Variant("single_planes", frozenset({"dsp"}), partial(fast_kernel, is_single=True))
+            ),
             Variant("plane", frozenset({"dsp"}), plane_kernel),
-            Variant("long_planes", frozenset({"long"}), long_kernel),
+            in_orders(Variant("long_planes", frozenset({"long"}), long_kernel)),
         ),
         reaches,
     )

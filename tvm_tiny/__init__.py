@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tvm_tiny.importers import load
     from tvm_tiny.result import RunResult
     from tvm_tiny.training.update_plan import SparseUpdate
+    from tvm_tiny.tuning.tune import TuningResult, tune
 
 # Name -> (module, attribute): TVM is imported when something is first used, not before.
 _LAZY = {
@@ -28,9 +29,11 @@ _LAZY = {
     "explore": ("tvm_tiny.exploration", "explore"),
     "load": ("tvm_tiny.importers", "load"),
     "open": ("tvm_tiny.firmware", "open_firmware"),
+    "tune": ("tvm_tiny.tuning.tune", "tune"),
     "Firmware": ("tvm_tiny.firmware", "Firmware"),
     "MemoryReport": ("tvm_tiny.analysis", "MemoryReport"),
     "RunResult": ("tvm_tiny.result", "RunResult"),
+    "TuningResult": ("tvm_tiny.tuning.tune", "TuningResult"),
     "SparseUpdate": ("tvm_tiny.training.update_plan", "SparseUpdate"),
 }
 __all__ = [
@@ -38,12 +41,14 @@ __all__ = [
     "MemoryReport",
     "RunResult",
     "SparseUpdate",
+    "TuningResult",
     "__version__",
     "build",
     "explore",
     "load",
     "memory",
     "open",
+    "tune",
 ]
 
 

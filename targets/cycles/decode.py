@@ -117,6 +117,12 @@ def disassemble(elf: Path) -> Program:
     return _Listing(dict(_parse(done.stdout.splitlines())))
 
 
+def decode_line(text: str) -> Instruction:
+    """An instruction as assemblers read it, of no address and, as far as is known, four bytes."""
+    mnemonic, _, operands = text.partition(" ")
+    return _decode(_Text(4, mnemonic, operands.strip(), in_it_block=False))
+
+
 def block_instructions(program: Program, address: int, size: int) -> tuple[Instruction, ...]:
     """The instructions in `size` bytes from `address`."""
     found = []

@@ -58,16 +58,24 @@ def _taken_cycles(instruction: Instruction) -> int:
 
 
 @dataclass
-class _Pipes:
+class Pipes:
     """The next cycle, from when each vector pipe is free, and for how long it worked."""
 
     cycle: int = 0
     free: dict[str, int] = field(default_factory=dict)
     busy: dict[str, int] = field(default_factory=dict)
 
-    def issue_vector(self, pipe: str) -> None:
-        """Wait for the pipe; its second half overlaps what comes next."""
-        start = max(self.cycle, self.free.get(pipe, 0))
+    def cycle_of(self, instruction: Instruction) -> int:
+        """The cycle that an instruction would be issued in if it came next."""
+        pipe = _PIPES.get(instruction.kind)
+        return self.cycle if pipe is None else max(self.cycle, self.free.get(pipe, 0))
+
+    def issue(self, instruction: Instruction) -> None:
+        """Give the instruction that cycle; the second half of a vector overlaps what comes next."""
+        if instruction.kind not in _PIPES:
+            self.cycle += _scalar_cycles(instruction)
+            return
+        start, pipe = self.cycle_of(instruction), _PIPES[instruction.kind]
         self.free[pipe] = start + _VECTOR_CYCLES
         self.busy[pipe] = self.busy.get(pipe, 0) + _VECTOR_CYCLES
         self.cycle = start + 1
@@ -79,14 +87,11 @@ class BeatModel:
 
     def block_cycles(self, instructions: Sequence[Instruction]) -> tuple[int, int]:
         """Cycles of one execution, and what a taken conditional branch at its end adds."""
-        pipes = _Pipes()
+        pipes = Pipes()
         previous: Instruction | None = None
         for instruction in instructions:
             pipes.cycle += _load_use_stall(instruction, previous)
-            if instruction.kind in _PIPES:
-                pipes.issue_vector(_PIPES[instruction.kind])
-            else:
-                pipes.cycle += _scalar_cycles(instruction)
+            pipes.issue(instruction)
             previous = instruction
         last = instructions[-1]
         cycles = pipes.cycle

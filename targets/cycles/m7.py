@@ -131,7 +131,7 @@ def _conflict(first: Instruction, second: Instruction) -> bool:
 
 
 @dataclass
-class _Scoreboard:
+class Scoreboard:
     """The cycle that issues now, what it issued, and when registers are ready."""
 
     cycle: int = 0
@@ -141,13 +141,20 @@ class _Scoreboard:
 
     def issue(self, instruction: Instruction) -> None:
         """Give the instruction the first cycle that has its operands and a unit for it."""
-        self._wait_until(self._operands_ready(instruction))
-        full = len(self.issued) == _ISSUE_WIDTH
-        if full or any(_conflict(earlier, instruction) for earlier in self.issued):
-            self._wait_until(self.cycle + 1)
+        self._wait_until(self.cycle_of(instruction))
         self.issued.append(instruction)
         self._write(instruction)
         self._wait_until(self.cycle + _blocking_cycles(instruction))
+
+    def cycle_of(self, instruction: Instruction) -> int:
+        """The cycle that an instruction would be issued in if it came next."""
+        ready = self._operands_ready(instruction)
+        if ready > self.cycle:
+            return ready
+        full = len(self.issued) == _ISSUE_WIDTH
+        if full or any(_conflict(earlier, instruction) for earlier in self.issued):
+            return self.cycle + 1
+        return self.cycle
 
     def _wait_until(self, cycle: int) -> None:
         if cycle > self.cycle:
@@ -178,7 +185,7 @@ class DualIssueModel:
 
     def block_cycles(self, instructions: Sequence[Instruction]) -> tuple[int, int]:
         """Cycles of one execution, and what a taken conditional branch at its end adds."""
-        board = _Scoreboard()
+        board = Scoreboard()
         for instruction in instructions:
             board.issue(instruction)
         last = instructions[-1]

@@ -20,6 +20,7 @@ from tests.support.tflite_writer import Model, write
 from tvm_tiny.importers.from_tflite import from_tflite
 from tvm_tiny.schedules import dialect
 from tvm_tiny.schedules.dialect import TensorSpec
+from tvm_tiny.schedules.instruction_order import ORDER
 
 Array = np.ndarray[Any, Any]
 
@@ -119,7 +120,9 @@ def kernels(call: Any) -> dict[str, dialect.Kernel]:
     operator, attrs, arguments = seen.operator, seen.attributes, seen.arguments
     found = {"portable": operator.kernel(attrs, *arguments)}
     for variant in operator.variants:
-        kernel = variant.kernel(attrs, *arguments)
-        if kernel is not None:
-            found[variant.name] = kernel
+        for options in [{}, *variant.options(attrs, *arguments)]:
+            # in other orders of instructions, the C for this machine is the same
+            kernel = None if ORDER in options else variant.kernel(attrs, *arguments, **options)
+            if kernel is not None:
+                found["".join([variant.name, *map(str, options.values())])] = kernel
     return found

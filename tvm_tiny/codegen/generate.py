@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
@@ -155,7 +155,7 @@ class _Generator:
         used |= set(TRAINING_SOURCES if training else ())
         context["headers"] = [source for source in sorted(used) if source.endswith(".h")]
         context["microkernels"] = [self._microkernel(f) for f in self.microkernels.values()]
-        context["needs_dsp"] = any(f.needs_dsp for f in self.microkernels.values())
+        context["needs"] = _needs(self.microkernels.values())
         templates = FILES + (MICROKERNEL_FILES if self.microkernels else ())
         sources = {f"{self.name}{suffix}": _render(name, context) for suffix, name in templates}
         for source in ("tvm_tiny.h", *sorted(used)):
@@ -491,6 +491,15 @@ ENVIRONMENT = jinja2.Environment(
     keep_trailing_newline=True,
     undefined=jinja2.StrictUndefined,
 )
+
+
+def _needs(functions: Collection[MicroKernel]) -> dict[str, str]:
+    """What all of the micro-kernels run on: in words, for the assembler, in the runtime."""
+    if any(function.needs_helium for function in functions):
+        return {"words": "Helium", "assembly": "__ARM_FEATURE_MVE", "plain": "MVE"}
+    if any(function.needs_dsp for function in functions):
+        return {"words": "DSP instructions", "assembly": "__ARM_FEATURE_DSP", "plain": "DSP"}
+    return {"words": "long multiplies", "assembly": "__thumb2__", "plain": "LONG"}
 
 
 def _render(template: str, context: dict[str, Any]) -> str:

@@ -1,0 +1,90 @@
+"""Points of the space: other forms of kernels, of the same meaning on every class of core."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.schedules.suite import samples_of
+from tests.support.layers import Layer
+from tests.support.variants import link
+from tvm_tiny.schedules.candidates import Candidate, candidates
+from tvm_tiny.schedules.dialect import TensorSpec, call_of, run_meaning
+from tvm_tiny.schedules.spaces import points
+from tvm_tiny.targets.target import resolve
+
+DSP = (
+    "conv1x1 5x5x64->7",
+    "conv1x1 4x4x160->18 linear",
+    "conv3x3 7x9x64->6",
+    "conv3x3 6x5x5->9 linear",
+    "conv3x3s2 9x9x3->8",
+    "conv5x5 6x7x3->5",
+    "dw3x3 7x9x5",
+    "dw3x3s2 9x8x6 linear",
+    "dw5x5 6x7x3",
+    "dw7x7 9x9x4 linear",
+    "fc 70->13",
+    "fc 640->12 linear",
+)
+HELIUM = (
+    "conv1x1 5x5x64->8",
+    "conv1x1 3x3x16->4 linear",
+    "conv1x1 4x5x200->12",
+    "conv3x3 5x5x24->16 linear",
+    "conv3x3s2 9x9x3->8",
+)
+CORES = {"cortex-m3": DSP, "cortex-m4": DSP, "cortex-m7": DSP, "cortex-m55": HELIUM}
+
+
+def of(layer: str, features: list[str]) -> list[Candidate]:
+    return [c for c in points(Layer.parse(layer).call(), features) if c.kernel is not None]
+
+
+def test_defaults_come_first_and_have_no_options() -> None:
+    call = Layer.parse("conv1x1 4x4x16->8").call()
+    found, defaults = points(call, ["dsp"]), candidates(call, ["dsp"])
+    assert [c.variant for c in found[: len(defaults)]] == [c.variant for c in defaults]
+    assert not any(c.options for c in found[: len(defaults)])
+    assert all(c.options for c in found[len(defaults) :])
+
+
+def test_orders_of_a_variant_have_functions_of_their_own() -> None:
+    found = of("conv1x1 4x4x16->8", ["dsp"])
+    pairs = {str(c.options.get("order", "")): c.kernel for c in found if c.variant == "pairs"}
+    assert set(pairs) == {"", "paired", "grouped"}
+    for order, kernel in pairs.items():
+        assert kernel is not None
+        text = kernel.function.script()
+        for function in kernel.microkernels:
+            assert f'"{function.name}"' in text
+            assert not order or function.name.endswith(f"_{order}")
+
+
+def test_a_made_tile_needs_groups_of_four_channels() -> None:
+    assert any(c.options for c in of("conv1x1 5x5x64->8", ["mve"]) if c.variant == "helium")
+    assert not any(c.options for c in of("conv1x1 5x5x64->7", ["mve"]) if c.variant == "helium")
+
+
+@pytest.mark.qemu
+@pytest.mark.slow
+@pytest.mark.parametrize("core", CORES)
+def test_every_point_computes_the_meaning(core: str) -> None:
+    target = resolve(core)
+    jobs: list[tuple[Any, Candidate]] = []
+    for name in CORES[core]:
+        call = Layer.parse(name).call()
+        found = points(call, target.core.features)
+        jobs += [(call, c) for c in found if c.options and c.kernel is not None]
+    assert jobs
+    firmware = link(jobs, target)
+    specs = [spec for call, _ in jobs for spec in call_of(call).inputs]
+    samples = samples_of([TensorSpec(s.shape, s.dtype) for s in specs])
+    stacked = [np.stack(port) for port in zip(*samples, strict=True)]
+    outputs = firmware.run(stacked, timeout_s=600).outputs
+    for (call, candidate), values, output in zip(jobs, stacked, outputs, strict=True):
+        expected = np.stack([run_meaning(call, [value]) for value in values])
+        what = f"{candidate.operator} {candidate.variant} {dict(candidate.options)}"
+        np.testing.assert_array_equal(output.reshape(expected.shape), expected, err_msg=what)
