@@ -7,7 +7,6 @@ Every step is a pure function of the one before; `build` in build_firmware.py ru
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import tvm
@@ -40,6 +39,7 @@ from tvm_tiny.relay_passes.separate_trainables import (
     State,
 )
 from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
+from tvm_tiny.schedules.candidates import Features
 
 # In order; each pass stands here once, and none calls another.
 TO_INTEGERS = (
@@ -165,7 +165,7 @@ def compile_training(
 def compile_module(
     module: tvm.IRModule,
     name: str,
-    features: Collection[str] = (),
+    features: Features = (),
     limits: Limits = NO_LIMITS,
     staging: Staging = BY_NEED,
 ) -> Compiled:
