@@ -88,7 +88,7 @@ def fit_memory(
         return found
     exact = _fitted(search, limits, staging, choose_exactly)
     # the two may have become other stages, between which nothing is proven
-    return min([exact, found], key=lambda each: _badness(*each, limits))
+    return min([exact, found], key=lambda each: _badness(each, limits))
 
 
 def _fitted(
@@ -106,8 +106,9 @@ def _fitted(
     return _staged(search, limits, choose)
 
 
-def _badness(program: Program, plan: ArenaPlan, limits: Limits) -> tuple[bool, bool, int]:
+def _badness(found: tuple[Program, ArenaPlan], limits: Limits) -> tuple[bool, bool, int]:
     """Whether limits are exceeded, and then the cost."""
+    program, plan = found
     flash = costs.flash_bytes(layer.chosen.pieces for layer in program.layers)
     limit = flash_limit(program, limits)
     return (

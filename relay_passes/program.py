@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -287,7 +287,7 @@ class Program:
     steps: tuple[Step, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
-    proof: str = ""
+    proof: str = field(default="", kw_only=True)
 
     @property
     def states(self) -> tuple[Tensor, ...]:
