@@ -69,7 +69,7 @@ def _text(comparisons: list[Comparison], found: list[Summary]) -> str:
 def _rows(comparisons: list[Comparison]) -> Any:
     table = terminal.table(
         *("board", "model", "whose", "cycles", "estimated", "difference"),
-        *("cycles/instruction", "estimated"),
+        *("CPI", "estimated CPI"),
     )
     for each in comparisons:
         anchor = each.anchor
