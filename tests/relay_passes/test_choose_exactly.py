@@ -178,3 +178,11 @@ def test_a_small_arena_costs_no_more_than_by_greed(solver: None) -> None:
         exact, plan = fit_memory(whole, limits, DSP, Staging(OFF))
         if plan.arena_bytes <= int(part * arena):
             assert total_cost(exact) <= total_cost(greedy)
+
+
+def test_all_kernels_agree_on_the_size_of_a_piece() -> None:
+    sizes: dict[object, int] = {}
+    for layer in real_program().layers:
+        for candidate in layer.candidates:
+            for piece, size in candidate.pieces.items():
+                assert sizes.setdefault(piece, size) == size, piece
