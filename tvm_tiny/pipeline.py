@@ -129,7 +129,7 @@ def derive_training(
 def plan_training(
     module: tvm.IRModule,
     training: Training,
-    features: Collection[str] = (),
+    features: Features = (),
     limits: Limits = NO_LIMITS,
     staging: Staging = BY_NEED,
 ) -> PlannedTraining:
@@ -150,7 +150,7 @@ def compile_training(
     module: tvm.IRModule,
     name: str,
     training: Training,
-    features: Collection[str] = (),
+    features: Features = (),
     limits: Limits = NO_LIMITS,
     staging: Staging = BY_NEED,
 ) -> Compiled:

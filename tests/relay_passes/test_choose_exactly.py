@@ -158,6 +158,7 @@ def test_in_stages_kernels_count_as_often_as_they_run() -> None:
     assert total_cost(staged) == sum(count * layer.chosen.cost for count, layer in pairs)
 
 
+@pytest.mark.slow
 def test_stages_cost_no_more_than_by_greed(solver: None) -> None:
     whole = with_kernels(program_of_nets([bottlenecks().net()]))
     limits = Limits(arena_bytes=plan_arena(whole).arena_bytes // 2)
