@@ -8,7 +8,7 @@ kind: cycles where the core has a cycle model, instructions else.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,50 +18,30 @@ from typing import Protocol
 from tvm_tiny.errors import ArtefactError, StaleRecordsWarning
 from tvm_tiny.schedules import costs
 from tvm_tiny.schedules.candidates import Candidate, Catalogue, Features, Measured, candidates
-from tvm_tiny.schedules.dialect import Call, Options
+from tvm_tiny.schedules.dialect import Call
 from tvm_tiny.schedules.spaces import points
 from tvm_tiny.targets.board import Core
 from tvm_tiny.targets.cycles import MODELS
+from tvm_tiny.targets.target import Target
+from tvm_tiny.tuning.database import Database, Version
+from tvm_tiny.tuning.tasks import key_of, point_name, title_of
+from tvm_tiny.tuning.trial import Measurement, Metric
 
 NO_DATABASE = "none"
 SHIPPED = Path(__file__).with_name("database")
 
 
-class Record(Protocol):
-    """One measured kernel of a call; with an `error` it is one that must not be taken."""
-
-    @property
-    def variant(self) -> str:
-        """Its variant."""
-
-    @property
-    def options(self) -> Options:
-        """What it was made with."""
-
-    @property
-    def instructions(self) -> int | None:
-        """Exact instructions."""
-
-    @property
-    def cycles(self) -> int | None:
-        """Estimated cycles, or those of a board."""
-
-    @property
-    def error(self) -> str:
-        """Why it gave no figures."""
-
-
 class Records(Protocol):
-    """A database, as far as a build needs it."""
+    """A database, as far as a build for one core needs it."""
 
-    def records(self, call: Call, core: str) -> Sequence[Record]:
-        """All that is known of a call on a core and is not stale."""
+    def known(self, call: Call) -> Mapping[str, Measurement]:
+        """What was measured of a call, by the names of its points; nothing that is stale."""
 
-    def count(self, core: str) -> int:
-        """How many records of a core there are that are not stale."""
+    def count(self) -> int:
+        """How many measurements there are that are not stale."""
 
-    def stale(self, core: str) -> str:
-        """Why other records of a core are not used; empty where there are none."""
+    def stale(self) -> str:
+        """Why others are not used; empty where there are none."""
 
 
 @dataclass(frozen=True)
@@ -77,26 +57,35 @@ class MeasuredKernels(Catalogue):
         Predictions do not compete with measurements: where the default is measured, what is not
         costs more than the best that is, and serves only where that has no room.
         """
-        known = {_key(r.variant, r.options): r for r in self.database.records(call, self.core.name)}
+        known = self.database.known(call)
         if not known:
-            return self._sorted(map(self._predicted, candidates(call, self.core.features)))
+            return _sorted(map(self._predicted, candidates(call, self.core.features)))
         every = points(call, self.core.features)
-        found = [c for c in every if not c.options or _key_of(c) in known]
-        found = [c for c in found if not (_key_of(c) in known and known[_key_of(c)].error)] or found
-        priced = [self._with_figures(c, known.get(_key_of(c))) for c in found]
-        floor = self._floor(priced, every)
-        return self._sorted(
-            c if c.measured else replace(c, price=max(c.cost, floor)) for c in priced
-        )
+        failed = {name for name, measurement in known.items() if measurement.error}
+        found = [c for c in every if not c.options or point_name(c) in known]
+        found = [c for c in found if point_name(c) not in failed] or found
+        metric = self._metric(known)
+        priced = [self._with_figures(c, known.get(point_name(c)), metric) for c in found]
+        floor = _floor(priced, every)
+        return _sorted(c if c.measured else replace(c, price=max(c.cost, floor)) for c in priced)
 
-    def _with_figures(self, candidate: Candidate, record: Record | None) -> Candidate:
-        if record is None or record.instructions is None:
+    def _metric(self, known: Mapping[str, Measurement]) -> Metric:
+        """Cycles of a board where all have them."""
+        if not self._has_cycles:
+            return "instructions"
+        right = [each for each in known.values() if not each.error]
+        has_board = bool(right) and all(each.hardware is not None for each in right)
+        return "hardware" if has_board else "cycles"
+
+    def _with_figures(
+        self, candidate: Candidate, measurement: Measurement | None, metric: Metric
+    ) -> Candidate:
+        price = measurement.value(metric) if measurement is not None else None
+        if measurement is None or price is None:
             return self._predicted(candidate)
-        figures = Measured(record.instructions, record.cycles)
-        price = figures.cycles if self._has_cycles else figures.instructions
-        if price is None:
-            return self._predicted(candidate)
-        return replace(candidate, instructions=figures.instructions, measured=figures, price=price)
+        instructions = measurement.instructions or candidate.instructions
+        figures = Measured(instructions, price if metric != "instructions" else None)
+        return replace(candidate, instructions=instructions, measured=figures, price=price)
 
     def _predicted(self, candidate: Candidate) -> Candidate:
         if not self._has_cycles:
@@ -104,19 +93,6 @@ class MeasuredKernels(Catalogue):
         cycles = candidate.cycles(self.core.cycle_model)
         price = round(candidate.instructions * self._usual) if cycles is None else cycles
         return replace(candidate, price=price)
-
-    @staticmethod
-    def _floor(priced: Sequence[Candidate], every: Sequence[Candidate]) -> int:
-        """What candidates without a measurement cost at least."""
-        measured = {_key_of(c): c.cost for c in priced if c.measured}
-        default = next((c for c in every if not c.options and c.kernel is not None), None)
-        if default is None or _key_of(default) not in measured:
-            return 0
-        return min(measured.values()) + 1
-
-    @staticmethod
-    def _sorted(found: Iterable[Candidate]) -> list[Candidate]:
-        return sorted(found, key=lambda candidate: candidate.cost)
 
     @property
     def _has_cycles(self) -> bool:
@@ -130,42 +106,88 @@ class MeasuredKernels(Catalogue):
         return median([row.cycles[model] for row in rows if model in row.cycles] or [1.0])
 
 
-def _key(variant: str, options: Mapping[str, int | str]) -> Hashable:
-    return variant, frozenset(options.items())
+def _floor(priced: Sequence[Candidate], every: Sequence[Candidate]) -> int:
+    """What candidates without a measurement cost at least."""
+    measured = {point_name(c): c.cost for c in priced if c.measured}
+    default = next((c for c in every if not c.options and c.kernel is not None), None)
+    if default is None or point_name(default) not in measured:
+        return 0
+    return min(measured.values()) + 1
 
 
-def _key_of(candidate: Candidate) -> Hashable:
-    return _key(candidate.variant, candidate.options)
+def _sorted(found: Iterable[Candidate]) -> list[Candidate]:
+    return sorted(found, key=lambda candidate: candidate.cost)
 
 
-def kernels_of(core: Core, database: str | Path | Records | None) -> Features:
-    """What a build for a core chooses from.
+@dataclass(frozen=True)
+class StoredRecords:
+    """Records of a database's folder, of one core, compiler and kernel library."""
+
+    database: Database
+    version: Version
+    features: frozenset[str]
+
+    @staticmethod
+    def open(folder: Path, target: Target) -> StoredRecords:
+        """Those in a folder; raises ArtefactError where there is none."""
+        if not folder.is_dir():
+            raise ArtefactError(
+                "no database of measured kernels",
+                where=str(folder),
+                hint="`tvm-tiny tune` writes one; 'none' builds without",
+            )
+        features = frozenset(target.core.features)
+        return StoredRecords(Database(folder), Version.of(target), features)
+
+    def known(self, call: Call) -> Mapping[str, Measurement]:
+        """What was measured of a call; keys need kernels, and are made for known shapes only."""
+        if title_of(call) not in self._titles:
+            return {}
+        return self.database.known(key_of(call, self.features), self.version)
+
+    def count(self) -> int:
+        """How many layers have measurements of this version."""
+        return len(self._titles)
+
+    def stale(self) -> str:
+        """What is different of all others of this core."""
+        others = [v for v in self.database.versions if v.core == self.version.core]
+        others = [v for v in others if v != self.version]
+        if not others:
+            return ""
+        found, here = others[0], self.version
+        why = [f"the compiler {found.compiler}, here it is {here.compiler}"]
+        why = why if found.compiler != here.compiler else []
+        if found.kernels != here.kernels:
+            why.append("other kernels than this version has")
+        return (
+            f"{self.database.folder}: measurements for {here.core} are not used that were made "
+            f"with {' and '.join(why)}; tune again"
+        )
+
+    @cached_property
+    def _titles(self) -> frozenset[str]:
+        return self.database.titles(self.version)
+
+
+def kernels_of(target: Target, database: str | Path | Records | None) -> Features:
+    """What a build for a target chooses from.
 
     None is the database that comes with this package, as far as it has records of the core that
     are not stale. "none" is no database: the table of costs alone. Stale records of a given
     database are not used, and a StaleRecordsWarning says why. Raises ArtefactError for a database
     that is not there.
     """
+    core = target.core
     if database == NO_DATABASE:
         return core.features
     if database is None:
-        shipped = _opened(SHIPPED) if SHIPPED.is_dir() else None
-        has_records = shipped is not None and shipped.count(core.name) > 0
-        return MeasuredKernels(core, shipped) if shipped and has_records else core.features
-    given = _opened(Path(database)) if isinstance(database, (str, Path)) else database
-    why = given.stale(core.name)
+        folder = SHIPPED / core.name
+        given = StoredRecords.open(folder, target) if folder.is_dir() else None
+        return MeasuredKernels(core, given) if given and given.count() else core.features
+    is_path = isinstance(database, (str, Path))
+    given = StoredRecords.open(Path(database), target) if is_path else database
+    why = given.stale()
     if why:
         warnings.warn(why, StaleRecordsWarning, stacklevel=3)
-    return MeasuredKernels(core, given) if given.count(core.name) else core.features
-
-
-def _opened(path: Path) -> Records:
-    if not path.is_dir():
-        raise ArtefactError(
-            "no database of measured kernels",
-            where=str(path),
-            hint="`tvm-tiny tune` writes one; 'none' builds without",
-        )
-    from tvm_tiny.tuning.database import Database
-
-    return Database.open(path)
+    return MeasuredKernels(core, given) if given.count() else core.features
