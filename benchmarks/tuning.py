@@ -12,11 +12,10 @@ Cycles are estimates. Only `throughput` depends on the machine.
 
 from __future__ import annotations
 
-import hashlib
 import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from math import exp, log
 from pathlib import Path
 from statistics import median
@@ -34,12 +33,13 @@ from benchmarks.table import Row, number, table  # noqa: E402
 from tests.support.layers import Layer  # noqa: E402
 from tvm_tiny.pipeline import rewrite  # noqa: E402
 from tvm_tiny.relay_passes.program import program_of  # noqa: E402
-from tvm_tiny.schedules.dialect import Call, Options, call_of  # noqa: E402
+from tvm_tiny.schedules.dialect import Call, call_of  # noqa: E402
 from tvm_tiny.schedules.spaces import points  # noqa: E402
 from tvm_tiny.targets.target import resolve  # noqa: E402
 from tvm_tiny.tuning.choose import NO_DATABASE, Records  # noqa: E402
 from tvm_tiny.tuning.measure import Bench  # noqa: E402
-from tvm_tiny.tuning.trial import Trial  # noqa: E402
+from tvm_tiny.tuning.tasks import key_of, point_name  # noqa: E402
+from tvm_tiny.tuning.trial import Measurement, Trial  # noqa: E402
 
 TARGETS = ("cortex-m4", "cortex-m7", "cortex-m55")
 TUNED = ("ad01", "kws01", "vww01", "ic01", "mcunet-vww1", "mcunet-320kb")
@@ -62,53 +62,31 @@ SHAPES = (  # whose whole space is measured
 )
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One measured kernel, as a database gives it."""
-
-    variant: str
-    options: Options
-    instructions: int | None
-    cycles: int | None
-    error: str = ""
-
-
 @dataclass
 class Exhaustive:
     """Every kernel of every layer, measured when somebody asks for the layer; kept in memory."""
 
     bench: Bench
-    known: dict[str, list[Figure]] = field(default_factory=dict)
+    figures: dict[str, dict[str, Measurement]] = field(default_factory=dict)
 
-    def records(self, call: Call, core: str) -> list[Figure]:
+    def known(self, call: Call) -> dict[str, Measurement]:
         """All points of a call."""
-        key = key_of(call)
-        if key not in self.known:
-            features = self.bench.target.core.features
-            trials = [Trial(call, point, core) for point in points(call, features)]
-            self.known[key] = [
-                Figure(t.candidate.variant, t.candidate.options, m.instructions, m.cycles, m.error)
-                for t, m in zip(trials, self.bench.measure(trials), strict=True)
-            ]
-        return self.known[key]
+        core = self.bench.target.core
+        key = key_of(call, core.features)
+        if key not in self.figures:
+            trials = [Trial(call, point, core.name) for point in points(call, core.features)]
+            results = self.bench.measure(trials)
+            pairs = zip(trials, results, strict=True)
+            self.figures[key] = {point_name(t.candidate): result for t, result in pairs}
+        return self.figures[key]
 
-    def count(self, core: str) -> int:
+    def count(self) -> int:
         """Everything is there, when it is asked for."""
         return 1
 
-    def stale(self, core: str) -> str:
+    def stale(self) -> str:
         """Nothing is."""
         return ""
-
-
-def key_of(call: Call) -> str:
-    """Return the same text for calls that are alike."""
-    constants = (
-        (a.shape, a.dtype.str, a.tobytes()) if isinstance(a, np.ndarray) else a
-        for a in call.arguments
-    )
-    parts = (call.operator.name, replace(call.attributes, layer=""), *constants)
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 def tuned_row(name: str, target: str, database: str | Records) -> Row:
@@ -167,8 +145,7 @@ Search = Callable[[Call, int], Sequence[int | None]]  # values in the order of t
 def curve_row(shape: str, target: str, search: Search | None, every: Exhaustive) -> Row:
     """Say how many trials each search needs, of how many kernels there are."""
     call = call_of(Layer.parse(shape).call())
-    figures = every.records(call, target)
-    values = [figure.cycles for figure in figures]
+    values = [measured.cycles for measured in every.known(call).values()]
     best = min(value for value in values if value is not None)
     row: Row = {"part": "curves", "layer": shape, "target": target, "space": len(values)}
     row |= {"best_cycles": best, "random": [needed(shuffled(values, s), best) for s in SEEDS]}
@@ -288,8 +265,8 @@ def summary(row: Row) -> str:
     what = " ".join(str(row[k]) for k in ("part", "model", "layer", "target", "core") if k in row)
     if "error" in row:
         return f"{what}: {row['error'].splitlines()[0]}"
-    shown = ("ratio", "same_outputs", "exact", "per_second", "flash_limit", "flash_bytes", "cycles")
-    shown += ("space", "random")
+    shown = ["ratio", "same_outputs", "exact", "per_second", "flash_limit", "flash_bytes", "cycles"]
+    shown += ["space", "random", "model"] if row["part"] == "curves" else []
     return f"{what}: " + ", ".join(f"{name} {row[name]}" for name in shown if name in row)
 
 

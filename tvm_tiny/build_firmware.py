@@ -58,7 +58,7 @@ def build(
     _register.register()
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash, fast_sram)
     symbol = identifier(name or default_name(model))
-    kernels = kernels_of(chosen.core, database)
+    kernels = kernels_of(chosen, database)
     limits = Limits(
         optimize,
         chosen.flash_bytes,

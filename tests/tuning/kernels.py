@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tests.support.layers import Layer
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Call, Kernel, TensorSpec, call_of
 from tvm_tiny.schedules.microkernel import MicroKernel
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tests.support.layers import Layer
 from tvm_tiny.tuning.trial import Trial
 
 ELEMENTS = 64
@@ -33,9 +33,7 @@ def made_kernel(assembly: Sequence[str], name: str = "made") -> Kernel:
         (),
         needs_dsp=False,
     )
-    return Kernel(
-        kernel.name, kernel.function, kernel.constants, kernel.scratch, (), (function,)
-    )
+    return Kernel(kernel.name, kernel.function, kernel.constants, kernel.scratch, (), (function,))
 
 
 def trial_of(assembly: Sequence[str], core: str) -> Trial:

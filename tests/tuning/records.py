@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tvm_tiny.schedules.dialect import Call, Options
-
-
-@dataclass(frozen=True)
-class Row:
-    """A record: what it is of, and its figures."""
-
-    variant: str
-    instructions: int | None = None
-    cycles: int | None = None
-    options: Options = field(default_factory=dict)
-    error: str = ""
-    operator: str = "tiny.qconv2d"
-    core: str = "cortex-m4"
+from tvm_tiny.schedules.dialect import Call
+from tvm_tiny.tuning.trial import Measurement
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Records of all calls of an operator alike."""
+    """The same measurements for all calls of an operator, by the names of points."""
 
-    rows: Sequence[Row]
+    rows: Mapping[str, Measurement] = field(default_factory=dict)
+    operator: str = "tiny.qconv2d"
     why_stale: str = ""
 
-    def records(self, call: Call, core: str) -> list[Row]:
-        return [r for r in self.rows if (r.operator, r.core) == (call.operator.name, core)]
+    def known(self, call: Call) -> Mapping[str, Measurement]:
+        return self.rows if call.operator.name == self.operator else {}
 
-    def count(self, core: str) -> int:
-        return sum(row.core == core for row in self.rows)
+    def count(self) -> int:
+        return len(self.rows)
 
-    def stale(self, core: str) -> str:
+    def stale(self) -> str:
         return self.why_stale
+
+
+def failed(reason: str) -> Measurement:
+    """Return what a kernel gives that went wrong."""
+    return Measurement(None, None, reason)
+
+
+# of no operator that there is: all candidates have predicted cycles
+EMPTY = Rows({"none": Measurement(1, 1)}, "tiny.none")

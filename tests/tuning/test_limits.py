@@ -8,7 +8,7 @@ import pytest
 
 import tvm_tiny
 from tests.support.shared import shared_path
-from tests.tuning.records import Row, Rows
+from tests.tuning.records import EMPTY
 from tvm_tiny.pipeline import rewrite
 from tvm_tiny.relay_passes.choose_exactly import OPTIMAL, total_cost
 from tvm_tiny.relay_passes.choose_kernels import MARGIN_BYTES, Limits
@@ -21,8 +21,6 @@ from tvm_tiny.tuning.choose import MeasuredKernels
 M4 = cores()["cortex-m4"]
 KB = 1 << 10
 PARTS = (1.0, 1.2, 2.0)
-# a database of another operator: all candidates have predicted cycles
-EMPTY = Rows([Row("none", 1, 1, operator="tiny.none")])
 
 
 @pytest.fixture(scope="module")

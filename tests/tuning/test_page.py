@@ -7,16 +7,19 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tvm_tiny.tuning.page import Point, Task, kernel_name, page, write_page
+from tvm_tiny.tuning.database import Database, Version
+from tvm_tiny.tuning.page import Point, Task, page, tasks_of_result, write_page
+from tvm_tiny.tuning.trial import Measurement
+from tvm_tiny.tuning.tune import TaskResult, TuningResult
 
-DEFAULT = Point("pairs", {}, 2000, 1000, is_default=True)
-FASTER = Point("pairs", {"loads": "words", "pixels": 2}, 1500, 1000)
-LESS = Point("winograd", {}, 1800, 900)
-FAILED = Point("packed", {"pixels": 4}, error="wrong result at element 5 <b>")
+DEFAULT = Point("pairs", 2000, 1000, is_default=True)
+FASTER = Point("pairs loads=words", 1500, 1000)
+LESS = Point("winograd", 1800, 900)
+FAILED = Point("packed pixels=4", error="wrong result at element 5 <b>")
 
 
 def task(*points: Point) -> Task:
-    return Task(("conv_1", "conv_2"), "qconv2d", "3x3 8x8x16->16", 12, points, 0.75)
+    return Task("qconv2d 8x8x16", ("conv_1", "conv_2"), 12, points, 0.75)
 
 
 class Strict(HTMLParser):
@@ -47,17 +50,32 @@ def test_the_winner_and_the_reason() -> None:
     assert tuned.gain == 0.75
     assert tuned.why == "25.0 % fewer cycles for an instruction"
     assert task(DEFAULT, LESS).why == "10.0 % fewer instructions"
-    assert task(DEFAULT, Point("other", {}, 1500, 1100)).why == (
+    assert task(DEFAULT, Point("other", 1500, 1100)).why == (
         "10.0 % more instructions, 31.8 % fewer cycles for an instruction"
     )
-    assert task(DEFAULT, Point("slow", {}, 9000, 900)).why.startswith("the default is")
+    assert task(DEFAULT, Point("slow", 9000, 900)).why.startswith("the default is")
     assert "no kernel" in task(FAILED).why and "not measured" in task(FASTER).why
     assert tuned.failures == [("wrong result at element 5 <b>", 1)]
 
 
-def test_kernels_have_names() -> None:
-    assert kernel_name("pairs", {}) == "pairs"
-    assert FASTER.name == "pairs (loads=words, pixels=2)"
+def test_points_are_those_of_the_database(tmp_path: Path) -> None:
+    database, version = Database(tmp_path), Version("core", "gcc", "0")
+    rows = {
+        "pairs": Measurement(1000, 2000),
+        "packed": Measurement(None, None, "crash"),
+        "pairs order=paired": Measurement(1000, 1500),
+    }
+    for name, measured in rows.items():
+        database.add("key", version, "qconv2d 8x8x16", name, measured)
+    found = TaskResult(
+        *("qconv2d 8x8x16", "key", ("conv_1",), 5, 2000, 1500, "pairs order=paired", "pairs"),
+        *((2000, None, 1500), {"packed": "crash"}, 0.5),
+    )
+    result = TuningResult("core", "cycles", (found,), 3, 0, 1.0)
+    (made,) = tasks_of_result(result, database, version)
+    assert made.default == Point("pairs", 2000, 1000, is_default=True)
+    assert made.best == Point("pairs order=paired", 1500, 1000)
+    assert made.failures == [("crash", 1)] and made.space == 5
 
 
 def test_the_page_is_whole_and_alone(tmp_path: Path) -> None:
@@ -75,7 +93,7 @@ def test_the_page_is_whole_and_alone(tmp_path: Path) -> None:
 
 
 def test_the_curve_never_rises() -> None:
-    tuned = task(FAILED, DEFAULT, Point("slow", {}, 3000, 3000), FASTER, LESS)
+    tuned = task(FAILED, DEFAULT, Point("slow", 3000, 3000), FASTER, LESS)
     svg = ElementTree.fromstring(tuned.curve)
     (line,) = svg.iter("polyline")
     points = [tuple(map(float, p.split(","))) for p in line.attrib["points"].split()]

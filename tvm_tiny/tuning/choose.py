@@ -155,14 +155,14 @@ class StoredRecords:
         others = [v for v in others if v != self.version]
         if not others:
             return ""
-        found, here = others[0], self.version
-        why = [f"the compiler {found.compiler}, here it is {here.compiler}"]
-        why = why if found.compiler != here.compiler else []
-        if found.kernels != here.kernels:
-            why.append("other kernels than this version has")
+        here = self.version
+        compilers = sorted({v.compiler for v in others} - {here.compiler})
+        why = [f"with {', '.join(compilers)} (here it is {here.compiler})"] if compilers else []
+        if any(v.kernels != here.kernels for v in others):
+            why.append("of other versions of the kernels")
         return (
             f"{self.database.folder}: measurements for {here.core} are not used that were made "
-            f"with {' and '.join(why)}; tune again"
+            f"{' or '.join(why)}; tune again to replace them"
         )
 
     @cached_property
@@ -183,11 +183,17 @@ def kernels_of(target: Target, database: str | Path | Records | None) -> Feature
         return core.features
     if database is None:
         folder = SHIPPED / core.name
-        given = StoredRecords.open(folder, target) if folder.is_dir() else None
-        return MeasuredKernels(core, given) if given and given.count() else core.features
-    is_path = isinstance(database, (str, Path))
-    given = StoredRecords.open(Path(database), target) if is_path else database
-    why = given.stale()
-    if why:
-        warnings.warn(why, StaleRecordsWarning, stacklevel=3)
-    return MeasuredKernels(core, given) if given.count() else core.features
+        if not folder.is_dir():
+            return core.features
+        records: Records = StoredRecords.open(folder, target)
+    else:
+        records = _records(database, target)
+        if records.stale():
+            warnings.warn(records.stale(), StaleRecordsWarning, stacklevel=3)
+    return MeasuredKernels(core, records) if records.count() else core.features
+
+
+def _records(database: str | Path | Records, target: Target) -> Records:
+    if isinstance(database, (str, Path)):
+        return StoredRecords.open(Path(database), target)
+    return database

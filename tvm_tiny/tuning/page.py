@@ -13,7 +13,9 @@ from pathlib import Path
 
 import jinja2
 
-from tvm_tiny.schedules.dialect import Options
+from tvm_tiny.tuning.database import Database, Version
+from tvm_tiny.tuning.trial import Measurement, Metric
+from tvm_tiny.tuning.tune import TaskResult, TuningResult
 
 WIDTH, HEIGHT, BORDER = 420, 120, 26  # of a curve, in pixels
 HEADROOM = 0.05  # of the curve's range, above and below
@@ -25,20 +27,15 @@ REASONS = 8  # kinds of failure that a task shows
 class Point:
     """One kernel that was tried, in the order of trials; without figures it failed.
 
-    `value` is what was made small: cycles, instructions or hardware cycles.
+    `name` is its variant with options, `value` what was made small: cycles, instructions or
+    hardware cycles.
     """
 
-    variant: str
-    options: Options
+    name: str
     value: int | None = None
     instructions: int | None = None
     error: str = ""
     is_default: bool = False
-
-    @property
-    def name(self) -> str:
-        """Variant and options, for people."""
-        return kernel_name(self.variant, self.options)
 
 
 @dataclass(frozen=True)
@@ -49,9 +46,8 @@ class Task:
     with what was measured, None where there was none.
     """
 
+    title: str
     layers: tuple[str, ...]
-    operator: str
-    shape: str
     space: int
     points: tuple[Point, ...]
     rank_correlation: float | None = None
@@ -106,10 +102,25 @@ class Task:
         return sorted(counts.items(), key=lambda each: -each[1])[:REASONS]
 
 
-def kernel_name(variant: str, options: Options) -> str:
-    """A variant with its options: `pairs (loads=words, pixels=2)`."""
-    listed = ", ".join(f"{name}={value}" for name, value in sorted(options.items()))
-    return f"{variant} ({listed})" if listed else variant
+def tasks_of_result(result: TuningResult, database: Database, version: Version) -> list[Task]:
+    """What `tune` found, each layer with all points that the database has of this version."""
+    return [
+        Task(
+            task.title,
+            task.layers,
+            task.space,
+            tuple(_points(task, database.known(task.key, version), result.metric)),
+            task.rank_correlation,
+        )
+        for task in result.tasks
+    ]
+
+
+def _points(task: TaskResult, known: Mapping[str, Measurement], metric: Metric) -> Iterator[Point]:
+    for name, measured in known.items():
+        is_default = name == task.default_point
+        value = measured.value(metric)
+        yield Point(name, value, measured.instructions, measured.error, is_default)
 
 
 def write_page(
