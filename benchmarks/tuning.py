@@ -12,13 +12,15 @@ Cycles are estimates. Only `throughput` depends on the machine.
 
 from __future__ import annotations
 
-import random
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import accumulate
 from math import exp, log
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import numpy as np
@@ -30,6 +32,7 @@ import tvm_tiny  # noqa: E402
 from benchmarks import common, measuring  # noqa: E402
 from benchmarks.models import MODELS, inputs_of, is_exact  # noqa: E402
 from benchmarks.table import Row, number, table  # noqa: E402
+from tests.support.calls import side_by_side  # noqa: E402
 from tests.support.layers import Layer  # noqa: E402
 from tvm_tiny.pipeline import rewrite  # noqa: E402
 from tvm_tiny.relay_passes.program import program_of  # noqa: E402
@@ -40,6 +43,7 @@ from tvm_tiny.tuning.choose import NO_DATABASE, Records  # noqa: E402
 from tvm_tiny.tuning.measure import Bench  # noqa: E402
 from tvm_tiny.tuning.tasks import key_of, point_name  # noqa: E402
 from tvm_tiny.tuning.trial import Measurement, Trial  # noqa: E402
+from tvm_tiny.tuning.tune import SEARCHES, TaskResult, tune  # noqa: E402
 
 TARGETS = ("cortex-m4", "cortex-m7", "cortex-m55")
 TUNED = ("ad01", "kws01", "vww01", "ic01", "mcunet-vww1", "mcunet-320kb")
@@ -48,6 +52,7 @@ FLASH_PARTS, CODE = (1.0, 1.2, 2.0), 40 << 10
 TIMEOUT_S = 1200.0
 NEAR = 1.02  # of the best of all, as good as the best
 SEEDS = range(5)
+ENOUGH = 1000  # trials of a layer, more than it has kernels
 SHAPES = (  # whose whole space is measured
     "conv1x1 10x10x24->32",
     "conv1x1 6x6x64->64",
@@ -63,22 +68,34 @@ SHAPES = (  # whose whole space is measured
 
 
 @dataclass
-class Exhaustive:
-    """Every kernel of every layer, measured when somebody asks for the layer; kept in memory."""
+class Remembering:
+    """A bench that measures nothing twice, whatever model, search or seed asks."""
 
     bench: Bench
-    figures: dict[str, dict[str, Measurement]] = field(default_factory=dict)
+    known: dict[tuple[str, str], Measurement] = field(default_factory=dict)
+
+    def measure(self, trials: Sequence[Trial]) -> list[Measurement]:
+        """What each trial gives."""
+        features = self.bench.target.core.features
+        keys = [(key_of(t.call, features), point_name(t.candidate)) for t in trials]
+        new = {key: t for key, t in zip(keys, trials, strict=True) if key not in self.known}
+        results = self.bench.measure(list(new.values()))
+        self.known |= zip(new, results, strict=True)
+        return [self.known[key] for key in keys]
+
+
+@dataclass
+class Exhaustive:
+    """Every kernel of every layer, measured when somebody asks for the layer."""
+
+    bench: Remembering
 
     def known(self, call: Call) -> dict[str, Measurement]:
         """All points of a call."""
-        core = self.bench.target.core
-        key = key_of(call, core.features)
-        if key not in self.figures:
-            trials = [Trial(call, point, core.name) for point in points(call, core.features)]
-            results = self.bench.measure(trials)
-            pairs = zip(trials, results, strict=True)
-            self.figures[key] = {point_name(t.candidate): result for t, result in pairs}
-        return self.figures[key]
+        core = self.bench.bench.target.core
+        trials = [Trial(call, point, core.name) for point in points(call, core.features)]
+        pairs = zip(trials, self.bench.measure(trials), strict=True)
+        return {point_name(trial.candidate): result for trial, result in pairs}
 
     def count(self) -> int:
         """Everything is there, when it is asked for."""
@@ -139,26 +156,48 @@ def limit_rows(name: str, target: str, database: str | Records) -> Iterator[Row]
         }
 
 
-Search = Callable[[Call, int], Sequence[int | None]]  # values in the order of trials, by a seed
+def curve_rows(target: str, bench: Remembering) -> Iterator[Row]:
+    """Search all shapes together, by each search and seed, and count trials."""
+    calls = [Layer.parse(shape).call() for shape in SHAPES]
+    module, _ = side_by_side(calls)
+    every = Exhaustive(bench)
+    best: dict[str, int] = {}
+    for call in map(call_of, calls):
+        found = [m.cycles for m in every.known(call).values() if m.cycles is not None]
+        best[key_of(call, bench.bench.target.core.features)] = min(found)
+    costs = {
+        (search, seed): searched(module, target, search, seed, bench)
+        for search in SEARCHES
+        for seed in SEEDS
+    }
+    for task in costs[SEARCHES[0], 0]:
+        row: Row = {"part": "curves", "layer": task.title, "target": target, "space": task.space}
+        row["best_cycles"] = best[task.key]
+        for search in SEARCHES:
+            runs = [of_key(costs[search, seed], task.key) for seed in SEEDS]
+            row[search] = [needed(run, best[task.key]) for run in runs]
+            row[f"{search}_curves"] = [falling(run, best[task.key]) for run in runs]
+        yield row
 
 
-def curve_row(shape: str, target: str, search: Search | None, every: Exhaustive) -> Row:
-    """Say how many trials each search needs, of how many kernels there are."""
-    call = call_of(Layer.parse(shape).call())
-    values = [measured.cycles for measured in every.known(call).values()]
-    best = min(value for value in values if value is not None)
-    row: Row = {"part": "curves", "layer": shape, "target": target, "space": len(values)}
-    row |= {"best_cycles": best, "random": [needed(shuffled(values, s), best) for s in SEEDS]}
-    if search is not None:
-        row["model"] = [needed(search(call, seed), best) for seed in SEEDS]
-    return row
+def searched(
+    module: Any, target: str, search: str, seed: int, bench: Remembering
+) -> tuple[TaskResult, ...]:
+    """Tune the shapes from nothing until the search has no more to try."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = {"search": search, "seed": seed, "bench": bench}
+        return tune(module, target, trials=ENOUGH, database=folder, **options).tasks
 
 
-def shuffled(values: Sequence[int | None], seed: int) -> list[int | None]:
-    """Return random search: all kernels in some order, the default first, as every search does."""
-    rest = list(values[1:])
-    random.Random(seed).shuffle(rest)
-    return [values[0], *rest]
+def of_key(tasks: Sequence[TaskResult], key: str) -> Sequence[int | None]:
+    """Return a layer's cycles in the order of trials."""
+    return next(task.costs for task in tasks if task.key == key)
+
+
+def falling(values: Sequence[int | None], best: int) -> list[float]:
+    """Return the best after each trial, as a multiple of the best of all."""
+    costs = [float("inf") if value is None else value / best for value in values]
+    return [round(value, 4) for value in accumulate(costs, min)]
 
 
 def needed(values: Sequence[int | None], best: int) -> int | None:
@@ -208,11 +247,11 @@ def models_chapter(rows: list[Row]) -> list[str]:
 
 def curves_chapter(rows: list[Row]) -> list[str]:
     """Return the table of searches: medians over the seeds."""
-    titles = ("layer", "target", "kernels", "best cycles", "cost model", "random")
+    titles = ("layer", "target", "kernels", "best cycles", *SEARCHES)
     cells = [
         [
             *(row["layer"], row["target"], number(row["space"]), number(row["best_cycles"])),
-            *(middle(row.get(name)) for name in ("model", "random")),
+            *(middle(row[name]) for name in SEARCHES),
         ]
         for row in rows
     ]
@@ -220,10 +259,8 @@ def curves_chapter(rows: list[Row]) -> list[str]:
     return ["## Trials", "", about, "", *table(titles, cells, left=2)]
 
 
-def middle(trials: Sequence[int | None] | None) -> str:
+def middle(trials: Sequence[int | None]) -> str:
     """Return a median; searches that never got there count as endless."""
-    if not trials:
-        return "-"
     value = median([float("inf") if t is None else t for t in trials])
     return "never" if value == float("inf") else f"{value:g}"
 
@@ -266,7 +303,7 @@ def summary(row: Row) -> str:
     if "error" in row:
         return f"{what}: {row['error'].splitlines()[0]}"
     shown = ["ratio", "same_outputs", "exact", "per_second", "flash_limit", "flash_bytes", "cycles"]
-    shown += ["space", "random", "model"] if row["part"] == "curves" else []
+    shown += ["space", *SEARCHES] if row["part"] == "curves" else []
     return f"{what}: " + ", ".join(f"{name} {row[name]}" for name in shown if name in row)
 
 
@@ -275,11 +312,11 @@ def rows_of(part: str, names: list[str], target: str, database: str | None) -> I
     if part == "throughput":
         yield {"part": part} | asdict(measuring.measure(resolve(target), 200))
         return
-    with Bench(target) as bench:
-        every = Exhaustive(bench)
-        source = database or every
+    with Bench(target) as measuring_bench:
+        bench = Remembering(measuring_bench)
+        source = database or Exhaustive(bench)
         if part == "curves":
-            yield from (curve_row(shape, target, None, every) for shape in SHAPES)
+            yield from curve_rows(target, bench)
         for name in names if part == "models" else ():
             yield tuned_row(name, target, source)
         for name in names if part == "limits" else ():
