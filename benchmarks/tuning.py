@@ -36,12 +36,13 @@ from tests.support.calls import side_by_side  # noqa: E402
 from tests.support.layers import Layer  # noqa: E402
 from tvm_tiny.pipeline import rewrite  # noqa: E402
 from tvm_tiny.relay_passes.program import program_of  # noqa: E402
-from tvm_tiny.schedules.dialect import Call, call_of  # noqa: E402
+from tvm_tiny.schedules.candidates import Candidate  # noqa: E402
+from tvm_tiny.schedules.dialect import Call  # noqa: E402
 from tvm_tiny.schedules.spaces import points  # noqa: E402
 from tvm_tiny.targets.target import resolve  # noqa: E402
 from tvm_tiny.tuning.choose import NO_DATABASE, Records  # noqa: E402
 from tvm_tiny.tuning.measure import Bench  # noqa: E402
-from tvm_tiny.tuning.tasks import key_of, point_name  # noqa: E402
+from tvm_tiny.tuning.tasks import key_of, point_name, tasks_of  # noqa: E402
 from tvm_tiny.tuning.trial import Measurement, Trial  # noqa: E402
 from tvm_tiny.tuning.tune import SEARCHES, TaskResult, tune  # noqa: E402
 
@@ -73,15 +74,21 @@ class Remembering:
 
     bench: Bench
     known: dict[tuple[str, str], Measurement] = field(default_factory=dict)
+    keys: dict[int, tuple[Call, str]] = field(default_factory=dict)  # by the identity of calls
 
     def measure(self, trials: Sequence[Trial]) -> list[Measurement]:
         """What each trial gives."""
-        features = self.bench.target.core.features
-        keys = [(key_of(t.call, features), point_name(t.candidate)) for t in trials]
+        keys = [(self._key(t.call), point_name(t.candidate)) for t in trials]
         new = {key: t for key, t in zip(keys, trials, strict=True) if key not in self.known}
         results = self.bench.measure(list(new.values()))
         self.known |= zip(new, results, strict=True)
         return [self.known[key] for key in keys]
+
+    def _key(self, call: Call) -> str:
+        if id(call) not in self.keys:
+            space = points(call, self.bench.target.core.features)
+            self.keys[id(call)] = call, key_of(call, space)
+        return self.keys[id(call)][1]
 
 
 @dataclass
@@ -90,10 +97,13 @@ class Exhaustive:
 
     bench: Remembering
 
-    def known(self, call: Call) -> dict[str, Measurement]:
+    def is_known(self, call: Call) -> bool:
+        """It will be."""
+        return True
+
+    def known(self, call: Call, space: Sequence[Candidate]) -> dict[str, Measurement]:
         """All points of a call."""
-        core = self.bench.bench.target.core
-        trials = [Trial(call, point, core.name) for point in points(call, core.features)]
+        trials = [Trial(call, point, self.bench.bench.target.core.name) for point in space]
         pairs = zip(trials, self.bench.measure(trials), strict=True)
         return {point_name(trial.candidate): result for trial, result in pairs}
 
@@ -158,25 +168,24 @@ def limit_rows(name: str, target: str, database: str | Records) -> Iterator[Row]
 
 def curve_rows(target: str, bench: Remembering) -> Iterator[Row]:
     """Search all shapes together, by each search and seed, and count trials."""
-    calls = [Layer.parse(shape).call() for shape in SHAPES]
-    module, _ = side_by_side(calls)
-    every = Exhaustive(bench)
+    module, _ = side_by_side([Layer.parse(shape).call() for shape in SHAPES])
+    features = bench.bench.target.core.features
     best: dict[str, int] = {}
-    for call in map(call_of, calls):
-        found = [m.cycles for m in every.known(call).values() if m.cycles is not None]
-        best[key_of(call, bench.bench.target.core.features)] = min(found)
+    for task in tasks_of(program_of(rewrite(module), features), features):
+        measured = bench.measure([Trial(task.call, point, target) for point in task.points])
+        best[task.key] = min(m.cycles for m in measured if m.cycles is not None)
     costs = {
         (search, seed): searched(module, target, search, seed, bench)
         for search in SEARCHES
         for seed in SEEDS
     }
-    for task in costs[SEARCHES[0], 0]:
-        row: Row = {"part": "curves", "layer": task.title, "target": target, "space": task.space}
-        row["best_cycles"] = best[task.key]
+    for found in costs[SEARCHES[0], 0]:
+        row: Row = {"part": "curves", "layer": found.title, "target": target}
+        row |= {"space": found.space, "best_cycles": best[found.key]}
         for search in SEARCHES:
-            runs = [of_key(costs[search, seed], task.key) for seed in SEEDS]
-            row[search] = [needed(run, best[task.key]) for run in runs]
-            row[f"{search}_curves"] = [falling(run, best[task.key]) for run in runs]
+            runs = [of_key(costs[search, seed], found.key) for seed in SEEDS]
+            row[search] = [needed(run, best[found.key]) for run in runs]
+            row[f"{search}_curves"] = [falling(run, best[found.key]) for run in runs]
         yield row
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Call
 from tvm_tiny.tuning.trial import Measurement
 
@@ -17,8 +18,11 @@ class Rows:
     operator: str = "tiny.qconv2d"
     why_stale: str = ""
 
-    def known(self, call: Call) -> Mapping[str, Measurement]:
-        return self.rows if call.operator.name == self.operator else {}
+    def is_known(self, call: Call) -> bool:
+        return call.operator.name == self.operator
+
+    def known(self, call: Call, space: Sequence[Candidate]) -> Mapping[str, Measurement]:
+        return self.rows
 
     def count(self) -> int:
         return len(self.rows)

@@ -34,8 +34,11 @@ SHIPPED = Path(__file__).with_name("database")
 class Records(Protocol):
     """A database, as far as a build for one core needs it."""
 
-    def known(self, call: Call) -> Mapping[str, Measurement]:
-        """What was measured of a call, by the names of its points; nothing that is stale."""
+    def is_known(self, call: Call) -> bool:
+        """Whether anything may have been measured of a call; asked before its points are made."""
+
+    def known(self, call: Call, space: Sequence[Candidate]) -> Mapping[str, Measurement]:
+        """What was measured of a call's points, by their names; nothing that is stale."""
 
     def count(self) -> int:
         """How many measurements there are that are not stale."""
@@ -57,10 +60,12 @@ class MeasuredKernels(Catalogue):
         Predictions do not compete with measurements: where the default is measured, what is not
         costs more than the best that is, and serves only where that has no room.
         """
-        known = self.database.known(call)
-        if not known:
+        if not self.database.is_known(call):
             return _sorted(map(self._predicted, candidates(call, self.core.features)))
         every = points(call, self.core.features)
+        known = self.database.known(call, every)
+        if not known:
+            return _sorted(self._predicted(c) for c in every if not c.options)
         failed = {name for name, measurement in known.items() if measurement.error}
         found = [c for c in every if not c.options or point_name(c) in known]
         found = [c for c in found if point_name(c) not in failed] or found
@@ -125,7 +130,6 @@ class StoredRecords:
 
     database: Database
     version: Version
-    features: frozenset[str]
 
     @staticmethod
     def open(folder: Path, target: Target) -> StoredRecords:
@@ -136,14 +140,15 @@ class StoredRecords:
                 where=str(folder),
                 hint="`tvm-tiny tune` writes one; 'none' builds without",
             )
-        features = frozenset(target.core.features)
-        return StoredRecords(Database(folder), Version.of(target), features)
+        return StoredRecords(Database(folder), Version.of(target))
 
-    def known(self, call: Call) -> Mapping[str, Measurement]:
-        """What was measured of a call; keys need kernels, and are made for known shapes only."""
-        if title_of(call) not in self._titles:
-            return {}
-        return self.database.known(key_of(call, self.features), self.version)
+    def is_known(self, call: Call) -> bool:
+        """Whether a layer of its shapes was measured; keys need kernels."""
+        return title_of(call) in self._titles
+
+    def known(self, call: Call, space: Sequence[Candidate]) -> Mapping[str, Measurement]:
+        """What was measured of a call's points."""
+        return self.database.known(key_of(call, space), self.version)
 
     def count(self) -> int:
         """How many layers have measurements of this version."""
