@@ -194,8 +194,15 @@ def searched(
 ) -> tuple[TaskResult, ...]:
     """Tune the shapes from nothing until the search has no more to try."""
     with tempfile.TemporaryDirectory() as folder:
-        options = {"search": search, "seed": seed, "bench": bench}
-        return tune(module, target, trials=ENOUGH, database=folder, **options).tasks
+        return tune(
+            module,
+            target,
+            trials=ENOUGH,
+            database=folder,
+            seed=seed,
+            search=search,
+            bench=bench,
+        ).tasks
 
 
 def of_key(tasks: Sequence[TaskResult], key: str) -> Sequence[int | None]:

@@ -133,11 +133,9 @@ def test_a_missing_database_is_an_error(tmp_path: Path) -> None:
 
 
 def store(folder: Path, call: Call, version: Version, rows: Mapping[str, Measurement]) -> None:
-    database = Database(folder)
+    database, key = Database(folder), key_of(call, points(call, M4.features))
     for point, measured in rows.items():
-        database.add(
-            key_of(call, points(call, M4.features)), version, title_of(call), point, measured
-        )
+        database.add(key, version, title_of(call), point, measured)
 
 
 def test_records_of_a_folder(tmp_path: Path, call: Call) -> None:
