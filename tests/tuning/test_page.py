@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 
 from tvm_tiny.tuning.database import Database, Version
-from tvm_tiny.tuning.page import Point, Task, page, tasks_of_result, write_page
+from tvm_tiny.tuning.page import Point, Task, page, tasks_of_result, write_page, write_result
 from tvm_tiny.tuning.trial import Measurement
 from tvm_tiny.tuning.tune import TaskResult, TuningResult
 
@@ -76,6 +76,13 @@ def test_points_are_those_of_the_database(tmp_path: Path) -> None:
     assert made.default == Point("pairs", 2000, 1000, is_default=True)
     assert made.best == Point("pairs order=paired", 1500, 1000)
     assert made.failures == [("crash", 1)] and made.space == 5
+
+
+def test_the_page_of_a_result(tmp_path: Path) -> None:
+    result = TuningResult("cortex-m4", "cycles", (), 3, 2, 1.0)
+    write_result(tmp_path / "page.html", "kws01", result, tmp_path / "database")
+    text = (tmp_path / "page.html").read_text()
+    assert "kws01 on cortex-m4, tuned" in text and "3 kernels, 2 more were known" in text
 
 
 def test_the_page_is_whole_and_alone(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import jinja2
 
+from tvm_tiny.targets.target import resolve
 from tvm_tiny.tuning.database import Database, Version
 from tvm_tiny.tuning.trial import Measurement, Metric
 from tvm_tiny.tuning.tune import TaskResult, TuningResult
@@ -20,6 +21,7 @@ from tvm_tiny.tuning.tune import TaskResult, TuningResult
 WIDTH, HEIGHT, BORDER = 420, 120, 26  # of a curve, in pixels
 HEADROOM = 0.05  # of the curve's range, above and below
 EVEN = 0.002  # of a factor: what is closer to one is no reason
+UNITS = {"cycles": "estimated cycles", "instructions": "instructions", "hardware": "cycles"}
 REASONS = 8  # kinds of failure that a task shows
 
 
@@ -100,6 +102,22 @@ class Task:
             if point.error:
                 counts[point.error] = counts.get(point.error, 0) + 1
         return sorted(counts.items(), key=lambda each: -each[1])[:REASONS]
+
+
+def write_result(path: Path, model: str, result: TuningResult, folder: Path) -> None:
+    """Write the page of what `tune` found for a model, with the points of its database."""
+    version = Version.of(resolve(result.target))
+    tasks = tasks_of_result(result, Database(folder), version)
+    correlation = result.rank_correlation
+    facts = {
+        "core": version.core,
+        "compiler": version.compiler,
+        "kernels": version.kernels,
+        "measured": f"{result.measured} kernels, {result.reused} more were known, in "
+        f"{result.seconds:.0f} s",
+        "rank correlation of the cost model": "-" if correlation is None else f"{correlation:.2f}",
+    }
+    write_page(path, f"{model} on {result.target}, tuned", UNITS[result.metric], tasks, facts)
 
 
 def tasks_of_result(result: TuningResult, database: Database, version: Version) -> list[Task]:
