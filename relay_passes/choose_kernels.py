@@ -41,13 +41,15 @@ Change = dict[int, Candidate]  # layers that take another
 class Limits:
     """What to optimise for, and bytes of Flash and arena that a target has; None is no limit.
 
-    `fast_bytes` are for a second arena, in fast memory.
+    `fast_bytes` are for a second arena, in fast memory. With `is_exact` the choice of kernels is
+    proven to be the best (choose_exactly.py).
     """
 
     goal: str = "speed"
     flash_bytes: int | None = None
     arena_bytes: int | None = None
     fast_bytes: int = 0
+    is_exact: bool = False
 
     def __post_init__(self) -> None:
         """Refuse unknown goals."""
@@ -59,7 +61,7 @@ class Limits:
 
 def choose_kernels(program: Program, limits: Limits) -> Program:
     """The program with the kernels for a goal; the smallest where none fit."""
-    enough = _flash_limit(program, limits)
+    enough = flash_limit(program, limits)
     limit = 0 if limits.goal == "size" else enough
     choice = tuple(layer.chosen for layer in program.layers)
     if limit is None or enough is None or _flash(choice) <= limit:
@@ -115,7 +117,7 @@ def _less(layer: Layer) -> Layer:
     return replace(layer, chosen=less[0], candidates=less) if less else layer
 
 
-def _flash_limit(program: Program, limits: Limits) -> int | None:
+def flash_limit(program: Program, limits: Limits) -> int | None:
     """Bytes that the estimate may reach; small firmware goes on below, at a fair price."""
     bounds = [limits.flash_bytes] if limits.flash_bytes is not None else []
     if limits.goal != "speed":
@@ -193,4 +195,4 @@ def _flash(choice: Sequence[Candidate]) -> int:
 
 
 def _instructions(choice: Sequence[Candidate]) -> int:
-    return sum(candidate.instructions for candidate in choice)
+    return sum(candidate.cost for candidate in choice)

@@ -7,20 +7,29 @@ step needs; where the plan of all steps needs more, it is asked again for as muc
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tvm_tiny.errors import DoesNotFitError, TargetError, UnsupportedError
-from tvm_tiny.relay_passes.choose_kernels import Limits, choose_kernels, with_less_scratch
+from tvm_tiny.relay_passes.choose_exactly import choose_exactly, total_cost
+from tvm_tiny.relay_passes.choose_kernels import (
+    Limits,
+    choose_kernels,
+    flash_limit,
+    with_less_scratch,
+)
 from tvm_tiny.relay_passes.integer_ports import integer_ports
 from tvm_tiny.relay_passes.patches import with_patches
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
 from tvm_tiny.relay_passes.program import ALIGNMENT, Layer, Program, Step
 from tvm_tiny.relay_passes.schedule_stages import StageSearch
 from tvm_tiny.relay_passes.stages import streamable_inputs
+from tvm_tiny.schedules import costs
+from tvm_tiny.schedules.candidates import Features
 
 AUTO, OFF = "auto", "off"
 CONVOLUTIONS, FOLLOWING = ("qconv2d", "qdepthwise_conv2d"), ("qadd", "qmul")
+Chooser = Callable[[Program, Limits], Program]
 STEPS = 40  # that limits for the search take towards zero, where plans do not reach them
 
 
@@ -59,7 +68,7 @@ NO_LIMITS, BY_NEED = Limits(), Staging()
 def fit_memory(
     program: Program,
     limits: Limits = NO_LIMITS,
-    features: Collection[str] = (),
+    features: Features = (),
     staging: Staging = BY_NEED,
 ) -> tuple[Program, ArenaPlan]:
     """Choose kernels and stages for the memories of `limits`, and plan the arena.
@@ -73,14 +82,40 @@ def fit_memory(
         last = behind_convolutions(program, split)
         program = with_patches(program, (rows, columns), last, features)
         program = with_fastest_kernels(program)
-    if not called_back:
-        chosen = choose_kernels(program, limits)
+    search = StageSearch(program, features, called_back)
+    found = _fitted(search, limits, staging, choose_kernels)
+    if not limits.is_exact:
+        return found
+    exact = _fitted(search, limits, staging, choose_exactly)
+    # the two may have become other stages, between which nothing is proven
+    return min([exact, found], key=lambda each: _badness(each, limits))
+
+
+def _fitted(
+    search: StageSearch, limits: Limits, staging: Staging, choose: Chooser
+) -> tuple[Program, ArenaPlan]:
+    """Kernels, stages and a plan, by one of the ways to choose kernels."""
+    if not search.called_back:
+        chosen = choose(search.program, replace(limits, arena_bytes=None))
         plan = plan_arena(chosen)
         if limits.arena_bytes is None or plan.arena_bytes <= limits.arena_bytes:
             return chosen, plan
         if staging.patch != AUTO:
-            return _with_less_scratch(chosen, plan, limits, limits.arena_bytes)
-    return _staged(StageSearch(program, features, called_back), limits)
+            chosen = choose(search.program, limits)
+            return _with_less_scratch(chosen, plan_arena(chosen), limits, limits.arena_bytes)
+    return _staged(search, limits, choose)
+
+
+def _badness(found: tuple[Program, ArenaPlan], limits: Limits) -> tuple[bool, bool, int]:
+    """Whether limits are exceeded, and then the cost."""
+    program, plan = found
+    flash = costs.flash_bytes(layer.chosen.pieces for layer in program.layers)
+    limit = flash_limit(program, limits)
+    return (
+        limits.arena_bytes is not None and plan.arena_bytes > limits.arena_bytes,
+        limit is not None and flash > limit,
+        total_cost(program),
+    )
 
 
 def prepared(program: Program, staging: Staging) -> tuple[Program, frozenset[str]]:
@@ -136,11 +171,11 @@ def _with_less_scratch(
     return program, plan
 
 
-def _staged(search: StageSearch, limits: Limits) -> tuple[Program, ArenaPlan]:
+def _staged(search: StageSearch, limits: Limits, choose: Chooser) -> tuple[Program, ArenaPlan]:
     arena_bytes = limits.arena_bytes or search.enough
     limit = arena_bytes
     while (found := search.within(limit)) is not None:
-        chosen = choose_kernels(found.program, replace(limits, arena_bytes=arena_bytes))
+        chosen = choose(found.program, replace(limits, arena_bytes=arena_bytes))
         plan = plan_arena(chosen)
         if plan.arena_bytes <= arena_bytes:
             return chosen, plan

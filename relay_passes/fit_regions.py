@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import replace
 
 from tvm_tiny.relay_passes.choose_kernels import Limits
@@ -10,6 +9,7 @@ from tvm_tiny.relay_passes.fit_memory import BY_NEED, NO_LIMITS, Staging, fit_me
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan
 from tvm_tiny.relay_passes.plan_regions import plan_regions
 from tvm_tiny.relay_passes.program import Program
+from tvm_tiny.schedules.candidates import Features
 
 SHARES = (1.0, 0.5, 0.0)  # of the fast memory, that add to the other while kernels are chosen
 
@@ -17,7 +17,7 @@ SHARES = (1.0, 0.5, 0.0)  # of the fast memory, that add to the other while kern
 def fit_regions(
     program: Program,
     limits: Limits = NO_LIMITS,
-    features: Collection[str] = (),
+    features: Features = (),
     staging: Staging = BY_NEED,
 ) -> tuple[Program, ArenaPlan]:
     """Choose kernels and stages and plan both memories; one memory is as `fit_memory` has it.

@@ -27,7 +27,7 @@ from tvm_tiny.relay_passes.program import (
     unique,
 )
 from tvm_tiny.relay_passes.tiles import Axis, Copy, Tile
-from tvm_tiny.schedules.candidates import Candidate, candidates
+from tvm_tiny.schedules.candidates import Candidate, Features, candidates
 from tvm_tiny.schedules.dialect import Call, Kernel, Reach, TensorSpec
 from tvm_tiny.schedules.window import without_border
 
@@ -36,9 +36,7 @@ Steps = tuple[Fraction, Fraction]
 ROWS, COLUMNS = 0, 1
 
 
-def with_patches(
-    program: Program, grid: Grid, split: int, features: Collection[str] = ()
-) -> Program:
+def with_patches(program: Program, grid: Grid, split: int, features: Features = ()) -> Program:
     """The program whose first `split` layers run patch by patch, as many patches as `grid` says.
 
     `split` counts the layers of the program as reports list them; those at the beginning that
@@ -74,7 +72,7 @@ def _before_patches(program: Program, split: int) -> int:
 
 
 def make_patches(
-    program: Program, first: int, last: int, grid: Grid, features: Collection[str] = ()
+    program: Program, first: int, last: int, grid: Grid, features: Features = ()
 ) -> Patches | None:
     """Steps `first` to before `last` patch by patch; None if they can't be."""
     try:
@@ -126,7 +124,7 @@ class _Cut:
 class _Maker:
     """The layers of patches to be, and what is known of their tiles."""
 
-    def __init__(self, program: Program, first: int, last: int, features: Collection[str]) -> None:
+    def __init__(self, program: Program, first: int, last: int, features: Features) -> None:
         self.program, self.features = program, features
         self.layers = [_checked(step) for step in program.steps[first:last]]
         self.others = (*program.steps[:first], *program.steps[last:])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +15,7 @@ from tvm import ir, relax
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.relay_passes.tiles import Copy, Tile, first_gap, made_inside
 from tvm_tiny.schedules import dialect
-from tvm_tiny.schedules.candidates import Candidate, candidates
+from tvm_tiny.schedules.candidates import Candidate, Features, candidates
 from tvm_tiny.schedules.dialect import Argument, Call, Kernel, Overlap, Reaches, TensorSpec
 
 ALIGNMENT = 16  # of tensors in the arena
@@ -278,12 +278,16 @@ class Port:
 
 @dataclass(frozen=True)
 class Program:
-    """All tensors outside stages, and the steps in the order they run."""
+    """All tensors outside stages, and the steps in the order they run.
+
+    `proof` says what is known of the choice of kernels (choose_exactly.py), if anything.
+    """
 
     tensors: tuple[Tensor, ...]
     steps: tuple[Step, ...]
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
+    proof: str = field(default="", kw_only=True)
 
     @property
     def states(self) -> tuple[Tensor, ...]:
@@ -318,7 +322,8 @@ class Program:
         old = {step.scratch for step in self.steps}
         kept = {tensor.name: tensor for tensor in self.tensors if tensor.name not in old}
         steps = [_with_scratch(step, kept) for step in steps]
-        return replace(self, tensors=tuple(_in_order(kept, steps)), steps=tuple(steps))
+        tensors = tuple(_in_order(kept, steps))
+        return replace(self, tensors=tensors, steps=tuple(steps), proof="")
 
 
 def layers_of(step: Step) -> tuple[Layer, ...]:
@@ -366,7 +371,7 @@ def _in_order(tensors: dict[str, Tensor], steps: Sequence[Step]) -> Iterator[Ten
                 yield tensors[scratch[name]]
 
 
-def program_of(module: tvm.IRModule, features: Collection[str] = ()) -> Program:
+def program_of(module: tvm.IRModule, features: Features = ()) -> Program:
     """The program of a module whose `main` holds only `tiny.*` calls and reshapes.
 
     `features` are those of the core that kernels may use ("dsp", "mve").
@@ -384,7 +389,7 @@ def program_of(module: tvm.IRModule, features: Collection[str] = ()) -> Program:
 
 
 class _Builder:
-    def __init__(self, function: relax.Function, features: Collection[str]) -> None:
+    def __init__(self, function: relax.Function, features: Features) -> None:
         self.function, self.features = function, features
         self.attrs = dict(function.attrs or {})
         self.tensors: dict[str, Tensor] = {}

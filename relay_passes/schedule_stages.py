@@ -8,7 +8,7 @@ recompute what patches share; strips keep it, and are the cheaper answer whereve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -24,7 +24,7 @@ from tvm_tiny.relay_passes.program import (
     aligned,
 )
 from tvm_tiny.relay_passes.stages import Flow, StageMaker
-from tvm_tiny.schedules.candidates import Candidate
+from tvm_tiny.schedules.candidates import Candidate, Features
 from tvm_tiny.schedules.dialect import Kernel, Overlap
 
 Key = tuple[int, int, Grid | int]  # first layer, the one behind the last, patches or most rows
@@ -60,7 +60,7 @@ class StageSearch:
     def __init__(
         self,
         program: Program,
-        features: Collection[str] = (),
+        features: Features = (),
         called_back: frozenset[str] = frozenset(),
     ) -> None:
         """Inputs of the model in `called_back` arrive row by row."""
@@ -90,7 +90,7 @@ class StageSearch:
     @cached_property
     def _fastest(self) -> int:
         """Instructions with room for everything."""
-        return sum(layer.chosen.instructions for layer in self._layers)
+        return sum(layer.chosen.cost for layer in self._layers)
 
     def _within(self, limit: int, options: Sequence[Sequence[Key]]) -> Found | None:
         fitted: dict[Key, Part | None] = {}
@@ -187,7 +187,7 @@ class StageSearch:
 
     def _predicted(self, key: Key) -> int:
         sketch = self._sketch(key)
-        return sketch.predicted if sketch else self._layers[key[0]].chosen.instructions
+        return sketch.predicted if sketch else self._layers[key[0]].chosen.cost
 
     def _fitted(self, key: Key, limit: int) -> Part | None:
         """A part with the fastest kernels for which there is room."""
@@ -213,7 +213,7 @@ class StageSearch:
         if chosen is None:
             return None
         step = replace(layer, chosen=chosen, candidates=fitting)
-        return Part(step, self.life.single(index, chosen), chosen.instructions)
+        return Part(step, self.life.single(index, chosen), chosen.cost)
 
     def _sketch(self, key: Key) -> _Sketch | _PatchSketch | None:
         if key[2] != WHOLE and key not in self.stages:
@@ -275,7 +275,7 @@ class _Sketch:
         total = FIRING * self.flow.firings + MOVED_WORD * self.flow.moved_bytes / 4
         for item in stage.row_layers:
             height = self.flow.rows[item.layer.output].height
-            total += item.layer.chosen.instructions * (height // item.rows)
+            total += item.layer.chosen.cost * (height // item.rows)
         return round(total)
 
 
@@ -296,7 +296,7 @@ class _PatchSketch:
     def predicted(self) -> int:
         """Instructions with the kernels that are predicted to be the fastest."""
         count = len(self.patches.rows) * len(self.patches.columns)
-        layers = sum(layer.chosen.instructions + FIRING for layer in self.patches.layers)
+        layers = sum(layer.chosen.cost + FIRING for layer in self.patches.layers)
         return round(count * layers + MOVED_WORD * self.patches.copied_bytes / 4)
 
     def fitted(self, limit: int) -> Part | None:

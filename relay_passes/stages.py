@@ -11,7 +11,7 @@ follows the same rules, and gives the rows that each buffer must hold.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from tvm_tiny.relay_passes.program import (
@@ -24,7 +24,7 @@ from tvm_tiny.relay_passes.program import (
     Step,
     aligned,
 )
-from tvm_tiny.schedules.candidates import candidates
+from tvm_tiny.schedules.candidates import Features, candidates
 from tvm_tiny.schedules.dialect import Argument, Call, Overlap, Reach, TensorSpec
 from tvm_tiny.schedules.window import without_border
 
@@ -39,7 +39,7 @@ class StageMaker:
     """
 
     program: Program
-    features: Collection[str] = ()
+    features: Features = ()
     called_back: frozenset[str] = frozenset()
     tiles: dict[tuple[str, int], RowLayer] = field(default_factory=dict)  # made already
 
@@ -226,7 +226,7 @@ def largest_divisor(height: int, limit: int) -> int:
     return max(rows for rows in range(1, min(height, limit) + 1) if height % rows == 0)
 
 
-def _tile(layer: Layer, rows: int, features: Collection[str]) -> Layer:
+def _tile(layer: Layer, rows: int, features: Features) -> Layer:
     """The layer with kernels for as many rows as it makes at a time."""
     call = layer.call
     assert call is not None

@@ -6,6 +6,7 @@ taken for twice as fast as the best of those behind it in the operator's own ord
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -22,10 +23,32 @@ SLOW = 20  # instructions for a multiply-accumulate or an output, more than any 
 
 
 @dataclass(frozen=True)
+class Measured:
+    """Exact instructions of a call, and estimated cycles if the core has a cycle model."""
+
+    instructions: int
+    cycles: int | None = None
+
+
+class Catalogue(ABC):
+    """A core's kernels, by one who knows more of them than the table of costs."""
+
+    @abstractmethod
+    def candidates(self, call: Call) -> list[Candidate]:
+        """What the core may take for a call, the cheapest first; the last resort is among them."""
+
+
+# What is said of a core: its features, or a catalogue of its kernels.
+Features = Collection[str] | Catalogue
+
+
+@dataclass(frozen=True)
 class Candidate:
     """A variant for a call; `instructions` are predicted, 0 where nothing is known of them.
 
-    `options` are those that the kernel is made with; the default has none.
+    `options` are those that the kernel is made with; the default has none. `measured` are the
+    figures of a measurement on the core, and `price` is what choices compare where a catalogue has
+    given one: a number of one kind for all candidates of a program.
     """
 
     operator: str
@@ -33,6 +56,13 @@ class Candidate:
     instructions: int
     make: Callable[[], Kernel | None]
     options: Options = field(default_factory=dict, hash=False)
+    measured: Measured | None = None
+    price: int | None = None
+
+    @property
+    def cost(self) -> int:
+        """What a choice makes small: the price, or instructions where there is none."""
+        return self.instructions if self.price is None else self.price
 
     @cached_property
     def kernel(self) -> Kernel | None:
@@ -51,11 +81,14 @@ class Candidate:
 
     @property
     def is_measured(self) -> bool:
-        """Whether the table has a row for it; what has none is only put in order."""
-        return costs.table().row(self.operator, self.variant) is not None
+        """Whether its figures come from measurements; others are only put in order."""
+        has_row = costs.table().row(self.operator, self.variant) is not None
+        return self.measured is not None or has_row
 
     def cycles(self, model: str) -> int | None:
-        """Estimated cycles by a core's cycle model; None where the table says nothing."""
+        """Estimated cycles by a core's cycle model; None where nothing is known of them."""
+        if self.measured is not None and self.measured.cycles is not None:
+            return self.measured.cycles
         row = costs.table().row(self.operator, self.variant)
         each = row.cycles.get(model) if row else None
         return None if each is None else round(self.instructions * each)
@@ -70,8 +103,10 @@ def _predicted(operator: str, variant: str, work: Work, behind: Sequence[Candida
     return round(GAIN_OF_ORDER * min((c.instructions for c in behind), default=slowest))
 
 
-def candidates(call: ir.Call | Call, features: Collection[str] = ()) -> list[Candidate]:
+def candidates(call: ir.Call | Call, features: Features = ()) -> list[Candidate]:
     """What a core with `features` may take for a call; the last resort can do all calls."""
+    if isinstance(features, Catalogue):
+        return features.candidates(call_of(call))
     call = call_of(call).seen_by_kernels
     operator, attrs, arguments = call.operator, call.attributes, call.arguments
     makers: dict[str, Callable[..., Kernel | None]] = {

@@ -197,8 +197,9 @@ def pieces_of(operator: str, variant: str, kernel: Kernel) -> Pieces:
     loops = row.code_bytes if row else table().image.loops_bytes
     made = {function.name: _assembled_bytes(function) for function in kernel.microkernels}
     pieces: dict[Hashable, int] = {tvm_ffi.structural_hash(kernel.function): loops}
-    for name in _called(kernel.function):
-        pieces[name] = made.get(name, table().functions.get(name, 0))
+    sizes = {**table().functions, **made}
+    # loops of no iterations name functions that are not made, and bring nothing
+    pieces |= {name: sizes[name] for name in _called(kernel.function) if name in sizes}
     for _, values in kernel.constants:
         pieces[values.dtype.str, np.ascontiguousarray(values).tobytes()] = (
             -(-values.nbytes // 4) * 4

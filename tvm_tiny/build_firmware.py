@@ -16,8 +16,10 @@ from tvm_tiny.metadata import describe
 from tvm_tiny.pipeline import compile_module
 from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.fit_memory import Staging
+from tvm_tiny.schedules.candidates import Catalogue
 from tvm_tiny.targets.linker import largest_arena, largest_fast_arena
 from tvm_tiny.targets.target import Target, resolve
+from tvm_tiny.tuning.choose import Records, kernels_of
 
 
 def build(
@@ -32,6 +34,7 @@ def build(
     patch: str | tuple[int, int, int] = "auto",
     input_rows: bool = False,
     integer_io: bool = False,
+    database: str | Path | Records | None = None,
 ) -> Firmware:
     """Compile `model` for `target` and link it.
 
@@ -47,18 +50,26 @@ def build(
     the first `split` convolutions make in so many patches. With `input_rows` the model asks for
     its input row by row, by call-back, and it need not be whole in the SRAM. With `integer_io`
     float inputs and outputs that are quantised at once become int8 ones with that scale and zero
-    point.
+    point. `database` has measured kernels, of which the fastest are taken: a folder that `tune`
+    has written, None for the one that comes with this package, "none" for the table of costs alone.
 
     Raises ModelError, UnsupportedError, TargetError, DoesNotFitError, MissingToolError.
     """
     _register.register()
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash, fast_sram)
     symbol = identifier(name or default_name(model))
-    limits = Limits(optimize, chosen.flash_bytes, largest_arena(chosen), largest_fast_arena(chosen))
+    kernels = kernels_of(chosen, database)
+    limits = Limits(
+        optimize,
+        chosen.flash_bytes,
+        largest_arena(chosen),
+        largest_fast_arena(chosen),
+        isinstance(kernels, Catalogue),
+    )
     staging = Staging(_grid(patch), input_rows, integer_io)
     module = importers.load(model)
     with counting_stacks(chosen):
-        compiled = compile_module(module, symbol, chosen.core.features, limits, staging)
+        compiled = compile_module(module, symbol, kernels, limits, staging)
     metadata = describe(compiled, chosen)
     return Firmware.link(compiled.code.files, metadata, chosen)
 

@@ -30,6 +30,7 @@ EXTRAS = {
     "torch": ("torch", "PyTorch models"),
     "torchao": ("torch", "quantised PyTorch models"),
     "xgboost": ("tune", "tuning"),
+    "ortools": ("planner", "the proven choice of kernels"),
     "matplotlib": ("plot", "plots"),
 }
 

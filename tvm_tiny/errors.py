@@ -19,6 +19,10 @@ class Problem:
         return f"{self.where}: {self.what}" + (f" (hint: {self.hint})" if self.hint else "")
 
 
+class StaleRecordsWarning(UserWarning):
+    """Records of a database were made for other kernels or by another compiler; not an error."""
+
+
 class TinyError(Exception):
     """Base of all errors for users; never raised itself."""
 

@@ -33,16 +33,20 @@ class PortInfo(msgspec.Struct, frozen=True):
 
 
 class CostInfo(msgspec.Struct, frozen=True):
-    """What the table of costs predicts for a kernel; None where it has no figures."""
+    """What a kernel costs: by the table of costs, or by measurement; None where nothing is known.
+
+    `measured` says that instructions and cycles are from a database of measurements.
+    """
 
     instructions: int | None
     cycles: int | None
     flash_bytes: int  # with all that it shares with others
     scratch_bytes: int
+    measured: bool = False
 
 
 class LayerInfo(msgspec.Struct, frozen=True):
-    """One layer, in the order of execution; `kernel` is the variant that it took."""
+    """One layer, in the order of execution; `kernel` is the variant that it took, with options."""
 
     name: str
     op: str
@@ -51,6 +55,7 @@ class LayerInfo(msgspec.Struct, frozen=True):
     output_bytes: int
     kernel: str = ""
     cost: CostInfo | None = None
+    options: dict[str, int | str] = {}
 
 
 class StageInfo(msgspec.Struct, frozen=True):
@@ -76,7 +81,10 @@ class TargetInfo(msgspec.Struct, frozen=True):
 
 
 class Metadata(msgspec.Struct, frozen=True):
-    """All that is known of a compiled model without its sources."""
+    """All that is known of a compiled model without its sources.
+
+    `choice` is "optimal", "feasible" or "greedy" where kernels were chosen by measurements.
+    """
 
     format: int
     name: str
@@ -93,6 +101,7 @@ class Metadata(msgspec.Struct, frozen=True):
     layers: tuple[LayerInfo, ...]
     files: dict[str, str]  # relative path -> sha256
     fast_arena_bytes: int = 0
+    choice: str = ""
 
     def as_json(self) -> bytes:
         """Readable, with sorted keys: the same bytes every time."""
@@ -128,11 +137,13 @@ def describe(compiled: Compiled, target: Target) -> Metadata:
                 layer.output_bytes,
                 layer.chosen.variant,
                 _cost(layer.chosen, target.core.cycle_model),
+                dict(layer.chosen.options),
             )
             for layer, symbol in pairs
         ),
         files=hashes({name: text.encode() for name, text in code.files.items()}),
         fast_arena_bytes=compiled.plan.fast_bytes,
+        choice=program.proof,
     )
 
 
@@ -165,7 +176,8 @@ def _stages(program: Program) -> Iterator[StageInfo]:
 def _cost(chosen: Candidate, cycle_model: str) -> CostInfo:
     cycles, flash_bytes = chosen.cycles(cycle_model), sum(chosen.pieces.values())
     instructions = chosen.instructions if chosen.is_measured and chosen.instructions else None
-    return CostInfo(instructions, cycles, flash_bytes, chosen.scratch_bytes)
+    is_from_run = chosen.measured is not None
+    return CostInfo(instructions, cycles, flash_bytes, chosen.scratch_bytes, is_from_run)
 
 
 def _ports(program: Program, ports: tuple[Port, ...]) -> tuple[PortInfo, ...]:

@@ -7,7 +7,6 @@ Every step is a pure function of the one before; `build` in build_firmware.py ru
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 import tvm
@@ -41,6 +40,7 @@ from tvm_tiny.relay_passes.separate_trainables import (
     State,
 )
 from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
+from tvm_tiny.schedules.candidates import Features
 
 # In order; each pass stands here once, and none calls another.
 TO_INTEGERS = (
@@ -141,7 +141,7 @@ def derive_training(module: tvm.IRModule, training: Training) -> Derived:
 def plan_training(
     module: tvm.IRModule,
     training: Training,
-    features: Collection[str] = (),
+    features: Features = (),
     limits: Limits = NO_LIMITS,
     staging: Staging = BY_NEED,
 ) -> PlannedTraining:
@@ -163,7 +163,7 @@ def compile_training(
     module: tvm.IRModule,
     name: str,
     training: Training,
-    features: Collection[str] = (),
+    features: Features = (),
     limits: Limits = NO_LIMITS,
     staging: Staging = BY_NEED,
 ) -> Compiled:
@@ -178,7 +178,7 @@ def compile_training(
 def compile_module(
     module: tvm.IRModule,
     name: str,
-    features: Collection[str] = (),
+    features: Features = (),
     limits: Limits = NO_LIMITS,
     staging: Staging = BY_NEED,
 ) -> Compiled:

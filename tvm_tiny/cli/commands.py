@@ -222,14 +222,35 @@ def targets(json_file: str | None) -> None:
 
 
 @main.command()
+@click.option(
+    "--calibrate",
+    "anchors",
+    is_flag=False,
+    flag_value="built-in",
+    metavar="[FILE]",
+    help="Instead compare estimated cycles with those of boards: rows of board, model, cycles and "
+    "kind (own or published) in a CSV file, or the published ones that are built in.",
+)
+@click.option(
+    "--models",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Where the built-in table's models are looked for.",
+)
 @json_option
 @click.pass_context
-def doctor(ctx: click.Context, json_file: str | None) -> None:
+def doctor(
+    ctx: click.Context, anchors: str | None, models: Path | None, json_file: str | None
+) -> None:
     """Tell what is missing on this machine.
 
     Looks for compilers, emulator and Python packages, and names the line that brings each.
     The exit code is 1 when something is missing that building or running needs.
     """
+    if anchors is not None:
+        from tvm_tiny.cli.calibrate import calibrate
+
+        calibrate(anchors, models, json_file)
+        return
     from tvm_tiny.doctor import examine
 
     with terminal.phase("looking"):

@@ -63,6 +63,7 @@ class Source:
     input_rows: bool = False
     integer_io: bool = False
     fast_sram: int | None = None
+    database: str | None = None
 
     @property
     def is_artefact(self) -> bool:
@@ -101,6 +102,12 @@ _MODEL_OPTIONS = (
     click.option(
         "--integer-io", is_flag=True, help="Float inputs and outputs become int8, with their scale."
     ),
+    click.option(
+        "--database",
+        metavar="DIR|none",
+        help="Measured kernels, of which the fastest are taken: what `tvm-tiny tune` has written. "
+        "Default: those that come with this package; none: the table of costs alone.",
+    ),
     click.option("--name", help="Prefix of all C names. Default: the name of the model's file."),
 )
 
@@ -121,9 +128,10 @@ def takes_model(command: Callable[..., None]) -> Callable[..., None]:
         patch: str | None,
         input_rows: bool,
         integer_io: bool,
+        database: str | None,
         **others: Any,
     ) -> None:
-        made = (patch, input_rows, integer_io, fast_sram)
+        made = (patch, input_rows, integer_io, fast_sram, database)
         command(Source(model, target, sram, flash, name, optimize, *made), **others)
 
     return functools.reduce(

@@ -9,7 +9,7 @@ import click
 import msgspec
 
 from tvm_tiny.cli.options import Source
-from tvm_tiny.cli.terminal import phase
+from tvm_tiny.cli.terminal import notices, phase
 from tvm_tiny.errors import TargetError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ def _open(source: Source) -> Firmware:
         "patch",
         "input_rows",
         "integer_io",
+        "database",
     ):
         if getattr(source, option) not in (None, False):
             flag = option.replace("_", "-")
@@ -64,7 +65,7 @@ def _compile(source: Source) -> Firmware:
         from tvm_tiny.importers import load
 
         module = load(source.model)
-    with phase(f"compiling for {target.name}"):
+    with phase(f"compiling for {target.name}"), notices():
         return build(
             module,
             target,
@@ -73,6 +74,7 @@ def _compile(source: Source) -> Firmware:
             patch=source.patch or "auto",
             input_rows=source.input_rows,
             integer_io=source.integer_io,
+            database=source.database,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,21 @@ def phase(text: str) -> Iterator[None]:
     with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         progress.add_task(text, total=None)
         yield
+
+
+@contextmanager
+def notices() -> Iterator[None]:
+    """Say once, as one line on standard error, what a build wants to be known."""
+    from tvm_tiny.errors import StaleRecordsWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", StaleRecordsWarning)
+        yield
+    for each in caught:
+        if issubclass(each.category, StaleRecordsWarning):
+            click.echo(f"note: {each.message}", err=True)
+        else:
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
 
 
 def table(*titles: str) -> Table:

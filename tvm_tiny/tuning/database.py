@@ -102,7 +102,8 @@ class Database:
             _drop_unfinished_line(path)
         try:
             self._records = meta_schedule.database.JSONDatabase(*map(str, paths))
-            self._known = _known(self._records.get_all_tuning_records())
+            records = self._records.get_all_tuning_records()
+            self._known, self._titles = _known(records), _titles(records)
         except (ValueError, TypeError, RuntimeError, KeyError) as error:
             message = str(error).strip().splitlines()[-1:]
             raise ArtefactError(
@@ -119,6 +120,15 @@ class Database:
             return False
         return any(k == key and other.core == version.core for k, other in self._known)
 
+    @property
+    def versions(self) -> frozenset[Version]:
+        """All versions that there are measurements of."""
+        return frozenset(self._titles)
+
+    def titles(self, version: Version) -> frozenset[str]:
+        """The layers that have measurements of a version, in a few words."""
+        return frozenset(self._titles.get(version, ()))
+
     def add(
         self, key: str, version: Version, title: str, point: str, measured: Measurement
     ) -> None:
@@ -129,6 +139,7 @@ class Database:
             self._workloads[key, version] = workload
         self._records.commit_tuning_record(_record(workload, point, measured))
         self._known.setdefault((key, version), {})[point] = measured
+        self._titles.setdefault(version, set()).add(title)
 
     def __len__(self) -> int:
         """Measurements of all versions."""
@@ -162,7 +173,7 @@ def _known(records: Iterable[Any]) -> dict[tuple[str, Version], dict[str, Measur
     found: dict[tuple[str, Version], dict[str, Measurement]] = {}
     for record in records:
         attributes = record.workload.mod["main"].attrs
-        version = Version(*(str(attributes[f"tiny.{name}"]) for name in asdict(_NONE)))
+        version = _version_of(attributes)
         notes = {
             str(step.attrs[0]): str(step.inputs[1])
             for step in record.trace.insts
@@ -172,6 +183,18 @@ def _known(records: Iterable[Any]) -> dict[tuple[str, Version], dict[str, Measur
         points = found.setdefault((str(attributes["tiny.layer"]), version), {})
         points[notes[_POINT]] = measured
     return found
+
+
+def _titles(records: Iterable[Any]) -> dict[Version, set[str]]:
+    found: dict[Version, set[str]] = {}
+    for record in records:
+        attributes = record.workload.mod["main"].attrs
+        found.setdefault(_version_of(attributes), set()).add(str(attributes["tiny.title"]))
+    return found
+
+
+def _version_of(attributes: Any) -> Version:
+    return Version(*(str(attributes[f"tiny.{name}"]) for name in asdict(_NONE)))
 
 
 _NONE = Version("", "", "")

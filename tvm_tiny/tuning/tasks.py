@@ -48,11 +48,16 @@ class Task:
     @property
     def title(self) -> str:
         """The layer in a few words."""
-        shapes = "x".join(map(str, self.call.inputs[0].shape[1:])) if self.call.inputs else ""
-        name = self.call.operator.name.removeprefix("tiny.")
-        weights = [a.shape for a in self.call.arguments if isinstance(a, np.ndarray) and a.ndim > 1]
-        window = f" by {'x'.join(map(str, weights[0]))}" if weights else ""
-        return f"{name} {shapes}{window}"
+        return title_of(self.call)
+
+
+def title_of(call: Call) -> str:
+    """A layer in a few words; equal layers have equal ones."""
+    shapes = "x".join(map(str, call.inputs[0].shape[1:])) if call.inputs else ""
+    name = call.operator.name.removeprefix("tiny.")
+    weights = [a.shape for a in call.arguments if isinstance(a, np.ndarray) and a.ndim > 1]
+    window = f" by {'x'.join(map(str, weights[0]))}" if weights else ""
+    return f"{name} {shapes}{window}"
 
 
 def point_name(candidate: Candidate) -> str:
