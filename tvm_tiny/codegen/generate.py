@@ -468,7 +468,7 @@ class _Generator:
         return f"({qualifier}{ctype} *)({self._address(name)})"
 
 
-TRAINING_SOURCES: tuple[str, ...] = ()
+TRAINING_SOURCES = ("tvm_tiny_weights_image.c", "tvm_tiny_weights_image.h")
 PATCHES_SOURCES = ("tvm_tiny_patches.c", "tvm_tiny_patches.h")
 ROWS_SOURCES = ("tvm_tiny_rows.c", "tvm_tiny_rows.h")
 FILES = (

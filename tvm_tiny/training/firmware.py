@@ -132,6 +132,14 @@ class TrainingFirmware:
             first = self.states.offsets[state.name]
             self.twin.state[first : first + given.nbytes] = np.frombuffer(given.tobytes(), np.uint8)
 
+    def export_weights(self) -> bytes:
+        """The trained weights as the image that the firmware exports, and imports."""
+        return self.twin.export_weights()
+
+    def import_weights(self, image: bytes) -> None:
+        """Take over an exported image. Raises TrainingError, and changes nothing then."""
+        self.twin.import_weights(image)
+
     def reset(self) -> None:
         """Weights as they were built."""
         self.twin.reset()

@@ -17,6 +17,7 @@ from tvm_tiny.targets.host_library import build_library
 Array = np.ndarray[Any, Any]
 CONTEXT_BYTES = 1024  # more than any context has
 ALIGNMENT = 64
+IMAGE_HEADER_BYTES = 32
 
 
 class HostTwin:
@@ -72,6 +73,19 @@ class HostTwin:
         self._call("train_step", passed, ctypes.c_float(rate), ctypes.byref(loss))
         return loss.value
 
+    def export_weights(self) -> bytes:
+        """The trained weights as the image that the firmware exports."""
+        image = np.zeros(IMAGE_HEADER_BYTES + self.state_bytes, np.uint8)
+        address = ctypes.c_void_p(image.ctypes.data)
+        self._call("export_weights", address, ctypes.c_size_t(image.size))
+        return image.tobytes()
+
+    def import_weights(self, image: bytes) -> None:
+        """Take over what `export_weights` gave. Raises TrainingError, and changes nothing then."""
+        given = np.frombuffer(image, np.uint8)
+        address = ctypes.c_void_p(given.ctypes.data)
+        self._call("import_weights", address, ctypes.c_size_t(given.size))
+
     def _write(self, inputs: Sequence[Array]) -> None:
         for number, (port, values) in enumerate(zip(self._input_ports, inputs, strict=True)):
             _copy(self._port("input", number, port), values)
@@ -106,6 +120,11 @@ class HostTwin:
 _MEANINGS = {
     8: "the learning rate is not a finite number",
     9: "the loss is not a finite number; no weight was changed",
+    12: "this is no image of weights",
+    13: "the image is of another version of the format",
+    14: "the image is of another model",
+    15: "the image is truncated, or of another size",
+    16: "the image is damaged",
 }
 
 
