@@ -72,6 +72,8 @@ class Contents:
     outputs: Sequence[Port]
     sample_origin: str
     has_fast_arena: bool = False
+    trains: bool = False
+    has_class: bool = False  # what the loss compares with is one class
 
 
 @cache
@@ -141,6 +143,8 @@ def _values(
         "model": contents.model,
         "prefix": contents.model.upper(),
         "has_fast_arena": contents.has_fast_arena,
+        "trains": contents.trains,
+        "has_class": contents.has_class,
         "model_folder": chosen.model_folder,
         "sources": sources,
         "version": contents.version,

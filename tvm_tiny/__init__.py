@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tvm_tiny.firmware import open_firmware as open
     from tvm_tiny.importers import load
     from tvm_tiny.result import RunResult
+    from tvm_tiny.training.build import build_training
+    from tvm_tiny.training.firmware import TrainingFirmware
     from tvm_tiny.training.update_plan import SparseUpdate
     from tvm_tiny.tuning.tune import TuningResult, tune
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "build": ("tvm_tiny.build_firmware", "build"),
     "memory": ("tvm_tiny.analysis", "memory"),
+    "build_training": ("tvm_tiny.training.build", "build_training"),
     "explore": ("tvm_tiny.exploration", "explore"),
     "load": ("tvm_tiny.importers", "load"),
     "open": ("tvm_tiny.firmware", "open_firmware"),
@@ -33,6 +36,7 @@ _LAZY = {
     "Firmware": ("tvm_tiny.firmware", "Firmware"),
     "MemoryReport": ("tvm_tiny.analysis", "MemoryReport"),
     "RunResult": ("tvm_tiny.result", "RunResult"),
+    "TrainingFirmware": ("tvm_tiny.training.firmware", "TrainingFirmware"),
     "TuningResult": ("tvm_tiny.tuning.tune", "TuningResult"),
     "SparseUpdate": ("tvm_tiny.training.update_plan", "SparseUpdate"),
 }
@@ -41,9 +45,11 @@ __all__ = [
     "MemoryReport",
     "RunResult",
     "SparseUpdate",
+    "TrainingFirmware",
     "TuningResult",
     "__version__",
     "build",
+    "build_training",
     "explore",
     "load",
     "memory",

@@ -21,14 +21,19 @@ _CTYPES = {"float32": "float", "float64": "double", "bool": "uint8_t"}
 
 
 def write_project(
-    firmware: Firmware, path: str | Path, template_name: str, inputs: Inputs | None = None
+    firmware: Firmware,
+    path: str | Path,
+    template_name: str,
+    inputs: Inputs | None = None,
+    trains: bool = False,
 ) -> list[str]:
     """Write a project to the folder `path`; the names of its files.
 
-    Its main function runs the first sample of `inputs`, or the random one that `run` uses.
+    Its main function runs the first sample of `inputs`, or the random one that `run` uses; if the
+    firmware `trains`, it takes some steps on it first.
     Raises TargetError for an unknown template, InputError for inputs that do not fit the model.
     """
-    files = render_project(firmware, template_name, inputs)
+    files = render_project(firmware, template_name, inputs, trains)
     for name, text in files.items():
         file = Path(path) / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -37,19 +42,27 @@ def write_project(
 
 
 def render_project(
-    firmware: Firmware, template_name: str, inputs: Inputs | None = None
+    firmware: Firmware, template_name: str, inputs: Inputs | None = None, trains: bool = False
 ) -> dict[str, str]:
     """The files of a project by path: the same text every time."""
     chosen = template(template_name)
     metadata = firmware.metadata
+    # what the loss compares with and the rate are inputs of a step, its first output is the loss
+    read = metadata.inputs[:-2] if trains else metadata.inputs
     contents = Contents(
         model=firmware.name,
         version=VERSION,
         files={**firmware.sources, METADATA: _metadata(firmware)},
-        inputs=tuple(_inputs(metadata.inputs, inputs)),
-        outputs=tuple(_port(port, index) for index, port in enumerate(metadata.outputs)),
+        inputs=tuple(_inputs(read, inputs)),
+        outputs=tuple(
+            _port(port, index)
+            for index, port in enumerate(metadata.outputs)
+            if index > 0 or not trains
+        ),
         sample_origin="random values of a fixed seed" if inputs is None else "given when generated",
         has_fast_arena=metadata.fast_arena_bytes > 0,
+        trains=trains,
+        has_class=trains and metadata.inputs[-2].dtype == "int32",
     )
     return project_files(chosen, firmware.target, contents)
 

@@ -14,6 +14,7 @@ from tvm_tiny.arrays import pack_inputs, unpack_outputs
 from tvm_tiny.errors import FaultError, InputError
 from tvm_tiny.firmware import DEFAULT_TIMEOUT_S, Firmware
 from tvm_tiny.metadata import PortInfo
+from tvm_tiny.project import write_project
 from tvm_tiny.relay_passes.plan_states import StatePlan
 from tvm_tiny.result import RunResult, measure
 from tvm_tiny.targets import qemu
@@ -190,6 +191,13 @@ class TrainingFirmware:
             "stack_bytes": stack_bytes,
             "flash_bytes": sizes.flash_code_bytes + sizes.flash_weights_bytes,
         }
+
+    def write_project(
+        self, path: str | Path, template: str = "make", x: Array | None = None
+    ) -> list[str]:
+        """Write a project that builds without Python, and trains on a sample; its files' names."""
+        inputs = None if x is None else [x]
+        return write_project(self.firmware, path, template, inputs, trains=True)
 
     def save(self, path: str | Path) -> None:
         """Write sources, ELF and metadata.json to a folder, or to a tar if the name ends so."""
