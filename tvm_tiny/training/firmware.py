@@ -192,9 +192,7 @@ class TrainingFirmware:
             "flash_bytes": sizes.flash_code_bytes + sizes.flash_weights_bytes,
         }
 
-    def write_project(
-        self, path: str | Path, template: str = "make", x: Array | None = None
-    ) -> list[str]:
+    def write_project(self, path: str | Path, template: str, x: Array | None = None) -> list[str]:
         """Write a project that builds without Python, and trains on a sample; its files' names."""
         inputs = None if x is None else [x]
         return write_project(self.firmware, path, template, inputs, trains=True)
