@@ -59,7 +59,7 @@ def kernel(
     """A call of the runtime, which takes up to six pixels at a time."""
     output = infer(attrs, data, weight)
     taps, pixels = int(np.prod(weight.shape[1:])), output.shape[1] * output.shape[2]
-    tile = _tile(taps, pixels)
+    tile, window = _tile(taps, pixels), (weight.shape[1], weight.shape[2])
     halves = tile * -(-taps // QUAD) * QUAD
     return runtime_kernel(
         "wide_conv2d",
@@ -68,12 +68,12 @@ def kernel(
         output,
         constants=[
             wide.scaling_table(multiplier, shift, attrs),
-            wide.layer_table(attrs, data, output, weight.shape[1:3], taps, tile),
+            wide.layer_table(attrs, data, output, window, taps, tile),
         ],
         scratch=TensorSpec((halves,), "int16"),
         sources=SOURCES,
         overlaps=(
-            _overlap(attrs, data, output, weight.shape[1:3], tile),
+            _overlap(attrs, data, output, window, tile),
             *(None for a in (weight, bias) if isinstance(a, TensorSpec)),
         ),
     )

@@ -20,7 +20,12 @@ from tvm_tiny.schedules.runtime_kernel import runtime_kernel
 from tvm_tiny.schedules.training import wide
 from tvm_tiny.schedules.window import reach_of
 
-SOURCES = (*wide.CONVOLUTION_SOURCES, "tvm_tiny_wide_depthwise.c")
+SOURCES = (
+    *wide.CONVOLUTION_SOURCES,
+    "tvm_tiny_wide_depthwise.c",
+    "tvm_tiny_wide_quads.c",
+    "tvm_tiny_wide_quads.h",
+)
 CHANNELS = 4  # at a time
 OUTPUTS = 4  # of a row, at a time
 PLACE = 4  # words that say where these are
