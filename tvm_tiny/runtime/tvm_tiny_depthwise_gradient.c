@@ -196,29 +196,6 @@ static void expand_row(const weight_job *job, int32_t y, int32_t channel, int32_
   }
 }
 
-/* An expanded row goes into the sums of one of the kernel's rows. */
-static void multiply_row(const weight_job *job, int32_t ky, int32_t output_row, int32_t channel,
-                         int32_t lanes) {
-  const tiny_window *window = &job->window;
-  float *sums = job->sums + ky * window->kernel_width * lanes;
-  const tiny_vectors vectors = {
-      .a = job->row,
-      .b = job->gradient + output_row * window->columns * window->outputs + channel,
-      .from = sums,
-      .to = sums,
-      .places = job->columns,
-      .a_unit = lanes,
-      .b_unit = window->outputs,
-      .a_step = window->stride_width * lanes,
-      .b_step = window->outputs,
-      .from_step = lanes,
-      .to_step = lanes,
-      .number = window->kernel_width,
-      .rows = 1,
-      .lanes = lanes};
-  tiny_sum_vectors(&vectors);
-}
-
 /* Complete sums of a tile become the gradient, or go into the weights. */
 static void finish(const weight_job *job, int32_t channel, int32_t lanes) {
   const int32_t taps = job->window.kernel_height * job->window.kernel_width;
@@ -241,21 +218,36 @@ static void finish(const weight_job *job, int32_t channel, int32_t lanes) {
   }
 }
 
+/* The sums of a tile: each row of the input goes into those of all of the kernel's rows that see it. */
 static void sum_taps(const weight_job *job, int32_t channel, int32_t lanes) {
   const tiny_window *window = &job->window;
-  const int32_t taps = window->kernel_height * window->kernel_width;
-  tiny_zero_floats(job->sums, taps * lanes);
+  const int32_t gradient_row = window->columns * window->outputs;
+  const int32_t sums_row = window->kernel_width * lanes;
+  tiny_vectors vectors = {.a = job->row,
+                          .places = job->columns,
+                          .a_unit = lanes,
+                          .b_unit = window->outputs,
+                          .a_step = window->stride_width * lanes,
+                          .b_step = window->outputs,
+                          .from_step = lanes,
+                          .to_step = lanes,
+                          .number = window->kernel_width,
+                          .rows = 1,
+                          .lanes = lanes};
+  tiny_gather_vectors(zeros, 0, window->kernel_height * window->kernel_width, lanes, job->sums);
   for (int32_t y = 0; y < window->height; ++y) {
     expand_row(job, y, channel, lanes);
     for (int32_t ky = 0; ky < window->kernel_height; ++ky) {
       const int32_t begin = y + window->top - ky * window->dilation_height;
       const int32_t output_row = begin / window->stride_height;
       if (begin >= 0 && output_row * window->stride_height == begin && output_row < window->rows) {
-        multiply_row(job, ky, output_row, channel, lanes);
+        vectors.b = job->gradient + output_row * gradient_row + channel;
+        vectors.to = job->sums + ky * sums_row;
+        vectors.from = vectors.to;
+        tiny_sum_vectors(&vectors);
       }
     }
   }
-  finish(job, channel, lanes);
 }
 
 static void sum_weights(weight_job *job, float *scratch, int32_t lanes) {
@@ -273,6 +265,7 @@ static void sum_weights(weight_job *job, float *scratch, int32_t lanes) {
   for (int32_t channel = 0; channel < window->outputs;) {
     const int32_t taken = lanes_of(window->outputs - channel, lanes);
     sum_taps(job, channel, taken);
+    finish(job, channel, taken);
     channel += taken;
   }
 }

@@ -7,7 +7,8 @@
 
 #include <stdint.h>
 
-/* A convolution: its input, its output, and how its kernel moves; members in the order of a table. */
+/* A convolution: its input, its output, and how its kernel moves; members in the order of a table.
+ */
 typedef struct {
   int32_t height, width, channels;
   int32_t rows, columns, outputs;
@@ -31,8 +32,8 @@ typedef struct {
 void tiny_conv2d_input_gradient(const float *gradient, const int8_t *weight, const int32_t *window,
                                 float *panel, float *output, int32_t block);
 
-/* The weights' gradient for `count` chosen input channels of each group. `scratch` holds 24 floats for
- * each of `chunk` pixels, and for each of `rows` output channels.
+/* The weights' gradient for `count` chosen input channels of each group. `scratch` holds 24 floats
+ * for each of `chunk` pixels, and for each of `rows` output channels.
  */
 void tiny_conv2d_weight_gradient(const int8_t *data, const float *gradient,
                                  const int16_t *channels, const int32_t *window, float *scratch,
@@ -45,16 +46,16 @@ void tiny_conv2d_weight_update(const int8_t *weight, const int8_t *data, const f
                                const int32_t *window, float *scratch, int8_t *updated,
                                int32_t zero_point, int32_t count, int32_t chunk, int32_t rows);
 
-/* The same of depthwise convolutions. `scratch` holds the weights of `lanes` channels, 16 or 8; their
- * gradient, if it `is_copied`, and then the output may lie over it; a run for each row and column of
- * the input.
+/* The same of depthwise convolutions. `scratch` holds the weights of `lanes` channels, 16 or 8;
+ * their gradient, if it `is_copied`, and then the output may lie over it; a run for each row and
+ * column of the input.
  */
 void tiny_depthwise_input_gradient(const float *gradient, const int8_t *weight,
                                    const int32_t *window, float *scratch, float *output,
                                    int32_t lanes, int32_t is_copied);
 
-/* `scratch` holds sums of all taps and a row of the input, of `lanes` channels, then a run for each of
- * the kernel's columns.
+/* `scratch` holds sums of all taps and a row of the input, of `lanes` channels, then a run for
+ * each of the kernel's columns.
  */
 void tiny_depthwise_weight_gradient(const int8_t *data, const float *gradient,
                                     const int32_t *window, float *scratch, float *output,

@@ -145,7 +145,10 @@ void tiny_sum_products(const tiny_products *products) {
   FMA_LANES(11, 19, 27) FMA_LANES(12, 20, 28) FMA_LANES(13, 21, 29) FMA_LANES(14, 22, 30)  \
   FMA_LANES(15, 23, 31)
 
-/* Steps are counted from the end of a vector, and rows from the end of a row. */
+/* Steps are counted from the end of a vector, and rows from the end of a row. Eight operands are
+ * what a compiler that does not optimise has registers for: one counts the rows that follow in its
+ * upper half, and the vectors of each.
+ */
 #define SUM_LANES(name, lanes, last, body)                                                 \
   static void name(const tiny_vectors *vectors) {                                          \
     const int32_t a_step = (vectors->a_step - lanes) * 4;                                  \
@@ -157,29 +160,31 @@ void tiny_sum_products(const tiny_products *products) {
       const int32_t count = place->count;                                                  \
       const float *a = vectors->a + place->a * vectors->a_unit;                            \
       const float *b = vectors->b + place->b * vectors->b_unit;                            \
-      const int32_t a_row = (vectors->a_row - count * vectors->a_step) * 4;                \
-      const int32_t b_row = (vectors->b_row - count * vectors->b_step) * 4;                \
-      int32_t rows = count > 0 ? vectors->rows : 0, left;                                  \
+      const int32_t steps[2] = {(vectors->a_row - count * vectors->a_step) * 4,            \
+                                (vectors->b_row - count * vectors->b_step) * 4};           \
+      int32_t rows = ((count > 0 ? vectors->rows : 0) - 1) * 65536 + count;                \
+      const float *left = from;                                                            \
       __asm__ volatile(                                                                    \
-          "vldmia %[from], {s0-s" #last "}\n\t"                                            \
+          "vldmia %[left], {s0-s" #last "}\n\t"                                            \
           "cmp %[rows], #0\n\t"                                                            \
-          "beq 3f\n"                                                                       \
+          "blt 3f\n"                                                                       \
           "1:\n\t"                                                                         \
-          "mov %[left], %[count]\n"                                                        \
+          "uxth %[left], %[rows]\n"                                                        \
           "2:\n\t" body                                                                    \
           "add %[a], %[a_step]\n\t"                                                        \
           "add %[b], %[b_step]\n\t"                                                        \
           "subs %[left], #1\n\t"                                                           \
           "bne 2b\n\t"                                                                     \
-          "add %[a], %[a_row]\n\t"                                                         \
-          "add %[b], %[b_row]\n\t"                                                         \
-          "subs %[rows], #1\n\t"                                                           \
-          "bne 1b\n"                                                                       \
+          "ldr %[left], [%[steps]]\n\t"                                                    \
+          "add %[a], %[left]\n\t"                                                          \
+          "ldr %[left], [%[steps], #4]\n\t"                                                \
+          "add %[b], %[left]\n\t"                                                          \
+          "subs %[rows], #65536\n\t"                                                       \
+          "bpl 1b\n"                                                                       \
           "3:\n\t"                                                                         \
           "vstmia %[to], {s0-s" #last "}"                                                  \
-          : [a] "+r"(a), [b] "+r"(b), [rows] "+r"(rows), [left] "=&r"(left)                \
-          : [from] "r"(from), [to] "r"(to), [count] "r"(count), [a_step] "r"(a_step),      \
-            [b_step] "r"(b_step), [a_row] "r"(a_row), [b_row] "r"(b_row)                   \
+          : [a] "+r"(a), [b] "+r"(b), [rows] "+r"(rows), [left] "+r"(left)                 \
+          : [to] "r"(to), [a_step] "r"(a_step), [b_step] "r"(b_step), [steps] "r"(steps)   \
           : "cc", "memory", VECTOR_REGISTERS);                                             \
       from += vectors->from_step;                                                          \
       to += vectors->to_step;                                                              \

@@ -20,9 +20,10 @@ static inline int32_t tiny_panel_width(int32_t count) {
   return count <= 8 ? 8 : count <= 12 ? 12 : count <= 16 ? 16 : TINY_SUMS;
 }
 
-/* For each of `rows`: to[j] = from[j] + the sum over i < count of factors[i] * panel[i][j], for `width`
- * sums. Rows and factors lie so many floats apart. Factors that are zero are left out, which is the
- * same: sums are never -0, panels are finite. Where there are few, it is faster not to look.
+/* For each of `rows`: to[j] = from[j] + the sum over i < count of factors[i] * panel[i][j], for
+ * `width` sums. Rows and factors lie so many floats apart. Factors that are zero are left out,
+ * which is the same: sums are never -0, panels are finite. Where there are few, it is faster not
+ * to look.
  */
 typedef struct {
   const float *from;
@@ -40,9 +41,9 @@ typedef struct {
   int32_t a, b, count;
 } tiny_places;
 
-/* For each of `number` places: to[j] = from[j] + the sum of a[i][j] * b[i][j] over its vectors, in each of
- * `rows`, for j < lanes. Places count in units of floats, vectors and rows lie so many floats apart,
- * and so do sums of one place and the next.
+/* For each of `number` places: to[j] = from[j] + the sum of a[i][j] * b[i][j] over its vectors, in
+ * each of `rows`, for j < lanes. Places count in units of floats, vectors and rows lie so many
+ * floats apart, and so do sums of one place and the next.
  */
 typedef struct {
   const float *a, *b, *from;
@@ -61,14 +62,14 @@ void tiny_gather_vectors(const float *from, int32_t step, int32_t count, int32_t
 void tiny_descend_all(int8_t *weight, const int16_t *places, float factor, const float *gradient,
                       int32_t count);
 
-/* Rows of `count` bytes, `step` bytes apart, less an offset, as floats; rows are filled up with zeros
- * to `width`.
+/* Rows of `count` bytes, `step` bytes apart, less an offset, as floats; rows are filled up with
+ * zeros to `width`.
  */
 void tiny_bytes_to_floats(const int8_t *bytes, int32_t step, int32_t rows, int32_t count,
                           int32_t offset, float *floats, int32_t width);
 
-/* tiny_step_int8 with the limit 127. The fast way adds 1.5 * 2^23, to which floats of small numbers are
- * integers: bits of the sum are those of the number and the result, its last ones.
+/* tiny_step_int8 with the limit 127. The fast way adds 1.5 * 2^23, to which floats of small
+ * numbers are integers: bits of the sum are those of the number and the result, its last ones.
  */
 static inline int8_t tiny_descend(int8_t weight, float factor, float gradient) {
   const float moved = __builtin_fmaf(-factor, gradient, (float)weight);
