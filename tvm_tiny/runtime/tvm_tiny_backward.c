@@ -6,7 +6,7 @@
 
 TINY_SCALAR_FLOATS
 
-enum { EIGHT = 8, SIXTEEN = 16, COPIES = 32, ALL_OF_SIXTEEN = 0xffff };
+enum { EIGHT = 8, SIXTEEN = 16, COPIES = 64 };
 
 static int32_t bit_of(const uint8_t *mask, int32_t number) {
   return mask[number / 8] >> (number % 8) & 1;
@@ -17,22 +17,11 @@ static void multiply_aligned(const float *gradient, const uint8_t *mask, const f
                              float *y, int32_t pixels, int32_t channels) {
   for (; pixels > 0; --pixels) {
     const float *factors = scale;
-    int32_t left = channels;
-    for (; left >= SIXTEEN; left -= SIXTEEN) {
-      uint16_t both;
-      memcpy(&both, mask, sizeof both);
-      mask += sizeof both;
-      if (both == ALL_OF_SIXTEEN) {
-        tiny_multiply_eight(&gradient, &factors, &y);
-        tiny_multiply_eight(&gradient, &factors, &y);
-      } else {
-        const uint32_t bits = tiny_reverse_bits(both);
-        tiny_multiply_some(&gradient, &factors, &y, bits);
-        tiny_multiply_some(&gradient, &factors, &y, bits << EIGHT);
-      }
+    if (channels >= SIXTEEN) {
+      tiny_multiply_masked(&gradient, &factors, &y, &mask, channels / SIXTEEN);
     }
-    if (left > 0) {
-      tiny_multiply_some(&gradient, &factors, &y, tiny_reverse_bits(*mask++));
+    if (channels % SIXTEEN != 0) {
+      tiny_multiply_some(&gradient, &factors, &y, *mask++);
     }
   }
 }

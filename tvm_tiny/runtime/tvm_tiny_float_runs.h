@@ -12,11 +12,6 @@
 
 #if TINY_HAS_FPU
 
-static inline uint32_t tiny_reverse_bits(uint32_t word) {
-  __asm__("rbit %0, %0" : "+r"(word));
-  return word;
-}
-
 #define TINY_LOW_REGISTERS                                                                     \
   "s0", "s1", "s2", "s3", "s4", "s5", "s6", "s7", "s8", "s9", "s10", "s11", "s12", "s13", "s14", \
       "s15"
@@ -80,44 +75,139 @@ static inline void tiny_copy_sixteen(const float **a, float **y) {
       : "memory", TINY_LOW_REGISTERS);
 }
 
-/* y = a * b where bits are set, 0 elsewhere; the first number's bit is the highest. Two bits go to
- * the flags C and N at once; products are written over zeros.
- */
+static const float tiny_zeros[16] = {0.0f};
+
+/* y = a * b where bits are set, 0 elsewhere; eight, the first of which has the lowest bit. */
 static inline void tiny_multiply_some(const float **a, const float **b, float **y, uint32_t bits) {
-  static const float zeros[8] = {0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
   __asm__ volatile(
-      "vldmia %0!, {s8-s15}\n\t"
-      "vldmia %1!, {s16-s23}\n\t"
-      "vldmia %4, {s0-s7}\n\t"
-      "lsls %3, %3, #1\n\t"
+      "rbit %[bits], %[bits]\n\t"
+      "vldmia %[a]!, {s8-s15}\n\t"
+      "vldmia %[b]!, {s16-s23}\n\t"
+      "vldmia %[zeros], {s0-s7}\n\t"
+      "lsls %[bits], %[bits], #1\n\t"
       "it cs\n\t"
       "vmulcs.f32 s0, s8, s16\n\t"
       "it mi\n\t"
       "vmulmi.f32 s1, s9, s17\n\t"
-      "lsls %3, %3, #2\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
       "it cs\n\t"
       "vmulcs.f32 s2, s10, s18\n\t"
       "it mi\n\t"
       "vmulmi.f32 s3, s11, s19\n\t"
-      "lsls %3, %3, #2\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
       "it cs\n\t"
       "vmulcs.f32 s4, s12, s20\n\t"
       "it mi\n\t"
       "vmulmi.f32 s5, s13, s21\n\t"
-      "lsls %3, %3, #2\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
       "it cs\n\t"
       "vmulcs.f32 s6, s14, s22\n\t"
       "it mi\n\t"
       "vmulmi.f32 s7, s15, s23\n\t"
-      "vstmia %2!, {s0-s7}"
-      : "+r"(*a), "+r"(*b), "+r"(*y), "+r"(bits)
-      : "r"(zeros)
-      : "cc", "memory", TINY_LOW_REGISTERS, "s16", "s17", "s18", "s19", "s20", "s21", "s22", "s23");
+      "vstmia %[y]!, {s0-s7}\n\t"
+      : [a] "+r"(*a), [b] "+r"(*b), [y] "+r"(*y), [bits] "+r"(bits)
+      : [zeros] "r"(tiny_zeros)
+      : "cc", "memory", TINY_LOW_REGISTERS, "s16", "s17", "s18", "s19", "s20", "s21", "s22",
+        "s23");
+}
+
+/* y = a * b where bits of the mask are set, 0 elsewhere; so many blocks of sixteen numbers, at least
+ * one. Two bits at a time go to the flags C and N, and products are written over zeros. Where all
+ * bits of a block are set, none is looked at. Compilers would take it for too long to be inlined.
+ */
+static inline __attribute__((always_inline)) void tiny_multiply_masked(
+    const float **a, const float **b, float **y, const uint8_t **mask, int32_t blocks) {
+  uint32_t bits;
+  __asm__ volatile(
+      "1:\n\t"
+      "ldrh %[bits], [%[mask]], #2\n\t"
+      "vldmia %[a]!, {s8-s15}\n\t"
+      "vldmia %[b]!, {s16-s23}\n\t"
+      "cmp %[bits], %[all]\n\t"
+      "beq 2f\n\t"
+      "rbit %[bits], %[bits]\n\t"
+      "vldmia %[zeros], {s0-s7}\n\t"
+      "lsls %[bits], %[bits], #1\n\t"
+      "it cs\n\t"
+      "vmulcs.f32 s0, s8, s16\n\t"
+      "it mi\n\t"
+      "vmulmi.f32 s1, s9, s17\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
+      "it cs\n\t"
+      "vmulcs.f32 s2, s10, s18\n\t"
+      "it mi\n\t"
+      "vmulmi.f32 s3, s11, s19\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
+      "it cs\n\t"
+      "vmulcs.f32 s4, s12, s20\n\t"
+      "it mi\n\t"
+      "vmulmi.f32 s5, s13, s21\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
+      "it cs\n\t"
+      "vmulcs.f32 s6, s14, s22\n\t"
+      "it mi\n\t"
+      "vmulmi.f32 s7, s15, s23\n\t"
+      "vstmia %[y]!, {s0-s7}\n\t"
+      "vldmia %[a]!, {s8-s15}\n\t"
+      "vldmia %[b]!, {s16-s23}\n\t"
+      "vldmia %[zeros], {s0-s7}\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
+      "it cs\n\t"
+      "vmulcs.f32 s0, s8, s16\n\t"
+      "it mi\n\t"
+      "vmulmi.f32 s1, s9, s17\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
+      "it cs\n\t"
+      "vmulcs.f32 s2, s10, s18\n\t"
+      "it mi\n\t"
+      "vmulmi.f32 s3, s11, s19\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
+      "it cs\n\t"
+      "vmulcs.f32 s4, s12, s20\n\t"
+      "it mi\n\t"
+      "vmulmi.f32 s5, s13, s21\n\t"
+      "lsls %[bits], %[bits], #2\n\t"
+      "it cs\n\t"
+      "vmulcs.f32 s6, s14, s22\n\t"
+      "it mi\n\t"
+      "vmulmi.f32 s7, s15, s23\n\t"
+      "vstmia %[y]!, {s0-s7}\n\t"
+      "subs %[blocks], %[blocks], #1\n\t"
+      "bne 1b\n\t"
+      "b 3f\n\t"
+      "2:\n\t"
+      "vmul.f32 s0, s8, s16\n\t"
+      "vmul.f32 s1, s9, s17\n\t"
+      "vmul.f32 s2, s10, s18\n\t"
+      "vmul.f32 s3, s11, s19\n\t"
+      "vmul.f32 s4, s12, s20\n\t"
+      "vmul.f32 s5, s13, s21\n\t"
+      "vmul.f32 s6, s14, s22\n\t"
+      "vmul.f32 s7, s15, s23\n\t"
+      "vstmia %[y]!, {s0-s7}\n\t"
+      "vldmia %[a]!, {s8-s15}\n\t"
+      "vldmia %[b]!, {s16-s23}\n\t"
+      "vmul.f32 s0, s8, s16\n\t"
+      "vmul.f32 s1, s9, s17\n\t"
+      "vmul.f32 s2, s10, s18\n\t"
+      "vmul.f32 s3, s11, s19\n\t"
+      "vmul.f32 s4, s12, s20\n\t"
+      "vmul.f32 s5, s13, s21\n\t"
+      "vmul.f32 s6, s14, s22\n\t"
+      "vmul.f32 s7, s15, s23\n\t"
+      "vstmia %[y]!, {s0-s7}\n\t"
+      "subs %[blocks], %[blocks], #1\n\t"
+      "bne 1b\n\t"
+      "3:\n\t"
+      : [a] "+r"(*a), [b] "+r"(*b), [y] "+r"(*y), [mask] "+r"(*mask), [blocks] "+r"(blocks),
+        [bits] "=&r"(bits)
+      : [zeros] "r"(tiny_zeros), [all] "r"(0xffff)
+      : "cc", "memory", TINY_LOW_REGISTERS, "s16", "s17", "s18", "s19", "s20", "s21", "s22",
+        "s23");
 }
 
 /* Sums over `rows`, which lie `step` floats apart, of sixteen columns; in order, from 0 on. */
 static inline void tiny_sum_sixteen(const float *from, int32_t step, int32_t rows, float *sums) {
-  static const float zeros[16] = {0.0f};
   __asm__ volatile(
       "vldmia %3, {s0-s15}\n\t"
       "1:\n\t"
@@ -143,24 +233,16 @@ static inline void tiny_sum_sixteen(const float *from, int32_t step, int32_t row
       "bne 1b\n\t"
       "vstmia %2, {s0-s15}"
       : "+r"(from), "+r"(rows)
-      : "r"(sums), "r"(zeros), "r"(step * 4)
+      : "r"(sums), "r"(tiny_zeros), "r"(step * 4)
       : "cc", "memory", TINY_LOW_REGISTERS, TINY_HIGH_REGISTERS);
 }
 
 #else
 
-static inline uint32_t tiny_reverse_bits(uint32_t word) {
-  uint32_t reversed = 0;
-  for (int32_t i = 0; i < 32; ++i) {
-    reversed = reversed << 1 | (word >> i & 1u);
-  }
-  return reversed;
-}
-
 static inline void tiny_multiply_some(const float **a, const float **b, float **y, uint32_t bits) {
   float products[8];
   for (int32_t i = 0; i < 8; ++i) {
-    products[i] = bits << i & 0x80000000u ? (*a)[i] * (*b)[i] : 0.0f;
+    products[i] = (bits >> i & 1u) != 0u ? (*a)[i] * (*b)[i] : 0.0f;
   }
   memcpy(*y, products, sizeof products);
   *a += 8;
@@ -169,7 +251,21 @@ static inline void tiny_multiply_some(const float **a, const float **b, float **
 }
 
 static inline void tiny_multiply_eight(const float **a, const float **b, float **y) {
-  tiny_multiply_some(a, b, y, 0xff000000u);
+  float products[8];
+  for (int32_t i = 0; i < 8; ++i) {
+    products[i] = (*a)[i] * (*b)[i];
+  }
+  memcpy(*y, products, sizeof products);
+  *a += 8;
+  *b += 8;
+  *y += 8;
+}
+
+static inline void tiny_multiply_masked(const float **a, const float **b, float **y,
+                                        const uint8_t **mask, int32_t blocks) {
+  for (int32_t count = blocks * 2; count > 0; --count) {
+    tiny_multiply_some(a, b, y, *(*mask)++);
+  }
 }
 
 static inline void tiny_add_sixteen(const float **a, const float **b, float **y) {
