@@ -38,6 +38,7 @@ torch = pytest.importorskip("torch")
 from tvm_tiny.torch import QuantizedModule, QuantizedSGD  # noqa: E402
 from tvm_tiny.torch.optimizer import scaling_of  # noqa: E402
 
+torch.set_num_threads(1)  # small tensors; threads wait for each other where cores are shared
 RANDOM_CALLS = 50  # every kind twice
 SHAPE = (2, 3, 5, 4)
 
