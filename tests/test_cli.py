@@ -211,8 +211,11 @@ def test_goals_choose_kernels(goal: str, kernel: str, models: Path, tmp_path: Pa
 
 
 def test_help_of_every_command() -> None:
-    names = re.findall(r"^  (\w+)  ", done("--help").partition("Commands:")[2], re.MULTILINE)
-    assert names == ["build", "doctor", "explore", "memory", "profile", "project", "run", "targets"]
+    names = re.findall(r"^  ([\w-]+)  ", done("--help").partition("Commands:")[2], re.MULTILINE)
+    assert names == [
+        "build", "doctor", "explore", "memory", "profile", "project", "run", "targets",
+        "train-plan",
+    ]  # fmt: skip
     for name in names:
         text = done(name, "--help")
         assert f"main {name}" in text

@@ -119,7 +119,8 @@ def measure_contributions(
 ) -> Contributions:
     """Train once for every bias and every share of a weight of a `tiny` module.
 
-    `evaluate(plan)` trains by the plan and gives the accuracy, on whatever data. Only the last
+    `evaluate(plan)` trains by the plan and gives the accuracy, on whatever data; one made of a
+    torch module is tvm_tiny.torch.evaluate_plans.PlanAccuracy. Only the last
     `depth` layers before the classifier are measured; all without a number. `progress` is called
     with how many of all trainings are done.
     """
