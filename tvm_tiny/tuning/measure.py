@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol
 
 from tvm_tiny.errors import TargetError
 from tvm_tiny.targets.measurement.emulator import (
@@ -71,6 +72,22 @@ class Maker:
             )
 
 
+class AnyStand(Protocol):
+    """What measures jobs: the stand of this machine, or others."""
+
+    def prepare(self, jobs: Sequence[Job]) -> list[str]:
+        """Compile jobs; for each why it was refused, or nothing."""
+
+    def measure(self, jobs: Sequence[Job]) -> list[Measurement]:
+        """What jobs give, in order."""
+
+    def seconds(self) -> dict[str, float]:
+        """Where time went so far."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
 class Bench:
     """Measures trials on an emulated core, or a board; a context manager.
 
@@ -86,18 +103,21 @@ class Bench:
         instruction_limit: int = INSTRUCTION_LIMIT,
         seed: int = 0,
         server: MeasurementServer | None = None,
+        stand: AnyStand | None = None,
     ) -> None:
         """`instruction_limit` ends kernels that loop for ever; `timeout_s` is for all else.
 
-        `server` is another one than the emulator, such as a board at a serial port; the bench owns
-        it from now on.
+        `server` is another one than the emulator, such as a board at a serial port, and `stand` is
+        for other machines' servers; the bench owns them from now on.
         """
         self.target = resolve(target) if isinstance(target, str) else target
         self.maker = Maker(self.target, seed)
-        server = server or EmulatedServer(
-            self.target, instruction_limit=instruction_limit, timeout_s=timeout_s
-        )
-        self.stand = Stand(self.target, server)
+        if stand is None:
+            server = server or EmulatedServer(
+                self.target, instruction_limit=instruction_limit, timeout_s=timeout_s
+            )
+            stand = Stand(self.target, server)
+        self.stand = stand
         self._workers = ThreadPoolExecutor(workers)
         self._trials = 0
 
@@ -145,7 +165,7 @@ class Bench:
 
 
 def measure_in_batches(
-    trials: Sequence[Trial], maker: Maker, workers: ThreadPoolExecutor, stand: Stand
+    trials: Sequence[Trial], maker: Maker, workers: ThreadPoolExecutor, stand: AnyStand
 ) -> list[Measurement]:
     """Make trials here, while workers have a stand measure those that are made already."""
     results: dict[int, Measurement] = {}
