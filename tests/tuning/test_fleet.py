@@ -26,12 +26,6 @@ from tvm_tiny.tuning.measure import Bench
 from tvm_tiny.tuning.trial import Trial
 
 CORE, KEY = "cortex-m7", "test-key"
-SERVE = """\
-import sys
-from tvm_tiny.targets.target import resolve
-from tvm_tiny.tuning.candidate_server import CandidateServer
-CandidateServer(resolve(sys.argv[1]), ("127.0.0.1", int(sys.argv[2])), sys.argv[3]).serve(60)
-"""
 LAYERS = ("conv1x1 4x4x8->8", "conv1x1 5x4x8->8", "conv3x3 5x5x4->8", "dw3x3 5x5x8", "fc 16->8")
 
 
@@ -48,7 +42,9 @@ def tracker() -> Iterator[int]:
 @pytest.fixture
 def servers(tracker: int) -> Iterator[list[subprocess.Popen[bytes]]]:
     """Run two servers in processes of their own."""
-    command = [sys.executable, "-c", SERVE, CORE, str(tracker), KEY]
+    program = "from tvm_tiny.cli import main; main()"
+    asked = ("--board", "mps2-an500", "--tracker", f"127.0.0.1:{tracker}", "--key", KEY)
+    command = [sys.executable, "-c", program, "rpc-server", *asked]
     started = [subprocess.Popen(command, start_new_session=True) for _ in range(2)]
     yield started
     for process in started:
