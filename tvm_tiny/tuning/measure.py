@@ -22,6 +22,7 @@ from tvm_tiny.targets.measurement.emulator import (
 from tvm_tiny.targets.measurement.layout import server_layout
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.tuning.job import Job
+from tvm_tiny.tuning.quick_stack import quick_stack
 from tvm_tiny.tuning.reference import References
 from tvm_tiny.tuning.stand import Stand
 from tvm_tiny.tuning.subject import seen, subject_of
@@ -56,7 +57,8 @@ class Maker:
         started = time.perf_counter()
         try:
             self._check(trial)
-            subject = subject_of(trial)
+            with quick_stack():
+                subject = subject_of(trial)
             self._layout.end_of_data(subject.arena_bytes)
             samples = self._references.samples(trial.call)
             return Job(subject, samples, seen(trial.call).output.dtype)
