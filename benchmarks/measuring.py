@@ -2,20 +2,23 @@
 
     python benchmarks/measuring.py [--cores cortex-m4,cortex-m55] [--trials 200] [--json FILE]
 
-Trials are distinct kernels of small layers. The first ones, which start the emulator and compile
-the C runtime, are not counted. Seconds are of the wall clock and add up over all workers, so that
-they may be more than the whole; on a machine with other work they are more than they need to be.
+Trials are distinct kernels of small layers; those that start the emulator and compile the C runtime
+are not counted. Each core is measured twice: with the making of kernels, which is TVM's and the
+search's own work, and with kernels that exist. Processor time says what remains true on a machine
+that does other work too: of this process, of compiler and linker, of the emulator.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import resource
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,17 +40,21 @@ SIZES, DEPTHS, CHANNELS = (4, 5, 6, 7, 8), (8, 12, 16, 24), (8, 16, 20, 32)
 
 @dataclass(frozen=True)
 class Throughput:
-    """Candidates a second, with and without making their kernels, and shares of the time."""
+    """Candidates a second by the clock, and milliseconds of processor time for a candidate.
+
+    `on_two_cores` is what such times allow where both are free: this process runs on one of them.
+    """
 
     core: str
+    kernels: str  # made on the way, or there before
     trials: int
     failed: int
     per_second: float
-    per_second_made: float
-    making: float
-    compiler: float
-    linker: float
-    emulator: float
+    own_ms: float
+    compiler_ms: float
+    emulator_ms: float
+    on_two_cores: float
+    emulator_share: float
 
 
 def layers() -> Iterator[str]:
@@ -66,29 +73,51 @@ def trials_of(target: Target) -> Iterator[Trial]:
             yield Trial(call, candidate, target.core.name)
 
 
-def measure(target: Target, count: int) -> Throughput:
+def measure(target: Target, count: int) -> list[Throughput]:
     """Measure as many trials, and as many more whose kernels exist already."""
     trials = trials_of(target)
+    rows: list[dict[str, Any]] = []
     with Bench(target) as bench:
         bench.measure(list(itertools.islice(trials, WARM)))
-        before = bench.spent
-        started = time.perf_counter()
-        results = bench.measure(list(itertools.islice(trials, count)))
-        seconds = time.perf_counter() - started
-        spent = bench.spent
-        made = [t for t in itertools.islice(trials, count) if t.candidate.kernel is not None]
-        started = time.perf_counter()
-        bench.measure(made)
-        seconds_made = time.perf_counter() - started
-    parts = ("making", "compiler", "linker", "emulator")
-    shares = {p: round((getattr(spent, p) - getattr(before, p)) / seconds, 3) for p in parts}
+        for kernels in ("made", "there"):
+            chosen = list(itertools.islice(trials, count))
+            if kernels == "there":
+                chosen = [t for t in chosen if t.candidate.kernel is not None]
+            own, children, started = time.process_time(), children_s(), time.perf_counter()
+            results = bench.measure(chosen)
+            each = 1000 / len(results)
+            rows.append(
+                {
+                    "core": target.core.name,
+                    "kernels": kernels,
+                    "trials": len(results),
+                    "failed": sum(bool(result.error) for result in results),
+                    "per_second": round(len(results) / (time.perf_counter() - started), 1),
+                    "own_ms": round((time.process_time() - own) * each, 1),
+                    "compiler_ms": round((children_s() - children) * each, 1),
+                }
+            )
+        children = children_s()
+    # the emulator's time is known when it has ended
+    total = WARM + sum(row["trials"] for row in rows)
+    emulator_ms = round((children_s() - children) * 1000 / total, 1)
+    return [finished(row, emulator_ms) for row in rows]
+
+
+def children_s() -> float:
+    """Return the processor time of child processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def finished(row: dict[str, Any], emulator_ms: float) -> Throughput:
+    """Return a row with what follows from its processor times."""
+    whole = row["own_ms"] + row["compiler_ms"] + emulator_ms
     return Throughput(
-        core=target.core.name,
-        trials=len(results),
-        failed=sum(bool(result.error) for result in results),
-        per_second=round(len(results) / seconds, 1),
-        per_second_made=round(len(made) / seconds_made, 1),
-        **shares,
+        **row,
+        emulator_ms=emulator_ms,
+        on_two_cores=round(1000 / max(row["own_ms"], whole / 2), 1),
+        emulator_share=round(emulator_ms / whole, 3),
     )
 
 
@@ -98,10 +127,11 @@ def measure(target: Target, count: int) -> Throughput:
 @click.option("--json", "path", type=click.Path(path_type=Path, dir_okay=False))
 def main(cores: str, trials: int, path: Path | None) -> None:
     """Measure the throughput of the bench on each core."""
-    rows = []
+    rows: list[Throughput] = []
     for core in common.chosen(cores, CORES):
-        rows.append(measure(resolve(core), trials))
-        click.echo(json.dumps(asdict(rows[-1])))
+        for row in measure(resolve(core), trials):
+            rows.append(row)
+            click.echo(json.dumps(asdict(row)))
     if path:
         path.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Protocol
 
 from tvm_tiny.errors import TargetError
 from tvm_tiny.targets.measurement.emulator import (
@@ -21,6 +22,7 @@ from tvm_tiny.targets.measurement.emulator import (
 from tvm_tiny.targets.measurement.layout import server_layout
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.tuning.job import Job
+from tvm_tiny.tuning.quick_stack import quick_stack
 from tvm_tiny.tuning.reference import References
 from tvm_tiny.tuning.stand import Stand
 from tvm_tiny.tuning.subject import seen, subject_of
@@ -55,7 +57,8 @@ class Maker:
         started = time.perf_counter()
         try:
             self._check(trial)
-            subject = subject_of(trial)
+            with quick_stack():
+                subject = subject_of(trial)
             self._layout.end_of_data(subject.arena_bytes)
             samples = self._references.samples(trial.call)
             return Job(subject, samples, seen(trial.call).output.dtype)
@@ -69,6 +72,22 @@ class Maker:
             raise TargetError(
                 "a trial for another core", limit=self.target.core.name, found=trial.core
             )
+
+
+class AnyStand(Protocol):
+    """What measures jobs: the stand of this machine, or others."""
+
+    def prepare(self, jobs: Sequence[Job]) -> list[str]:
+        """Compile jobs; for each why it was refused, or nothing."""
+
+    def measure(self, jobs: Sequence[Job]) -> list[Measurement]:
+        """What jobs give, in order."""
+
+    def seconds(self) -> dict[str, float]:
+        """Where time went so far."""
+
+    def close(self) -> None:
+        """Give back what it holds."""
 
 
 class Bench:
@@ -86,18 +105,21 @@ class Bench:
         instruction_limit: int = INSTRUCTION_LIMIT,
         seed: int = 0,
         server: MeasurementServer | None = None,
+        stand: AnyStand | None = None,
     ) -> None:
         """`instruction_limit` ends kernels that loop for ever; `timeout_s` is for all else.
 
-        `server` is another one than the emulator, such as a board at a serial port; the bench owns
-        it from now on.
+        `server` is another one than the emulator, such as a board at a serial port, and `stand` is
+        for other machines' servers; the bench owns them from now on.
         """
         self.target = resolve(target) if isinstance(target, str) else target
         self.maker = Maker(self.target, seed)
-        server = server or EmulatedServer(
-            self.target, instruction_limit=instruction_limit, timeout_s=timeout_s
-        )
-        self.stand = Stand(self.target, server)
+        if stand is None:
+            server = server or EmulatedServer(
+                self.target, instruction_limit=instruction_limit, timeout_s=timeout_s
+            )
+            stand = Stand(self.target, server)
+        self.stand = stand
         self._workers = ThreadPoolExecutor(workers)
         self._trials = 0
 
@@ -145,7 +167,7 @@ class Bench:
 
 
 def measure_in_batches(
-    trials: Sequence[Trial], maker: Maker, workers: ThreadPoolExecutor, stand: Stand
+    trials: Sequence[Trial], maker: Maker, workers: ThreadPoolExecutor, stand: AnyStand
 ) -> list[Measurement]:
     """Make trials here, while workers have a stand measure those that are made already."""
     results: dict[int, Measurement] = {}
