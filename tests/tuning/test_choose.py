@@ -16,7 +16,6 @@ from tvm_tiny.schedules.dialect import Call, call_of
 from tvm_tiny.schedules.spaces import points
 from tvm_tiny.targets.board import cores
 from tvm_tiny.targets.target import resolve
-from tvm_tiny.tuning import choose
 from tvm_tiny.tuning.choose import MeasuredKernels, StoredRecords, kernels_of
 from tvm_tiny.tuning.database import Database, Version
 from tvm_tiny.tuning.tasks import key_of, point_name, title_of
@@ -165,22 +164,6 @@ def test_stale_records_of_a_folder(
         assert kernels_of(TARGET, tmp_path) == M4.features
     other_core = StoredRecords.open(tmp_path, resolve("cortex-m7"))
     assert (other_core.count(), other_core.stale()) == (0, "")
-
-
-def test_the_shipped_database_is_quiet_where_it_is_stale(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, call: Call
-) -> None:
-    monkeypatch.setattr(choose, "SHIPPED", tmp_path)
-    folder, row = tmp_path / M4.name, {default(call).variant: Measurement(1, 1)}
-    store(folder, call, replace(Version.of(TARGET), kernels="0123"), row)
-    assert kernels_of(TARGET, None) == M4.features
-    store(folder, call, Version.of(TARGET), row)
-    assert isinstance(kernels_of(TARGET, None), MeasuredKernels)
-
-
-def test_without_a_shipped_database(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(choose, "SHIPPED", tmp_path / "none")
-    assert kernels_of(TARGET, None) == M4.features
 
 
 def test_firmware_says_what_was_measured() -> None:

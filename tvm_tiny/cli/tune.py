@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tvm_tiny.cli import terminal
-from tvm_tiny.cli.options import json_option
+from tvm_tiny.cli.files import writing
+from tvm_tiny.cli.options import check_writable, json_option
 
 if TYPE_CHECKING:
     from tvm_tiny.tuning.tune import Progress, TuningResult
@@ -44,6 +45,12 @@ TRIALS = 12
     help="What is made small: estimated cycles or exact instructions.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds, equal results.")
+@click.option(
+    "--page",
+    metavar="FILE",
+    callback=check_writable,
+    help="Also write a page of HTML: learning curves, what won for each layer and why.",
+)
 @json_option
 def tune(
     model: Path,
@@ -52,6 +59,7 @@ def tune(
     database: Path | None,
     metric: Any,
     seed: int,
+    page: str | None,
     json_file: str | None,
 ) -> None:
     """Measure kernels for MODEL's layers on the emulator, and keep the fastest.
@@ -72,6 +80,11 @@ def tune(
             seed=seed,
             on_progress=on_progress,
         )
+    if page:
+        from tvm_tiny.tuning.page import write_result
+
+        with writing(Path(page)):
+            write_result(Path(page), model.stem, result, folder)
     terminal.emit(summary(result, folder), _facts(result), json_file)
 
 

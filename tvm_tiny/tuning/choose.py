@@ -24,11 +24,11 @@ from tvm_tiny.targets.board import Core
 from tvm_tiny.targets.cycles import MODELS
 from tvm_tiny.targets.target import Target
 from tvm_tiny.tuning.database import Database, Version
+from tvm_tiny.tuning.shipped import ShippedRecords
 from tvm_tiny.tuning.tasks import key_of, point_name, title_of
 from tvm_tiny.tuning.trial import Measurement, Metric
 
 NO_DATABASE = "none"
-SHIPPED = Path(__file__).with_name("database")
 
 
 class Records(Protocol):
@@ -172,7 +172,7 @@ class StoredRecords:
 
     @cached_property
     def _titles(self) -> frozenset[str]:
-        return self.database.titles(self.version)
+        return frozenset(self.database.titles(self.version).values())
 
 
 def kernels_of(target: Target, database: str | Path | Records | None) -> Features:
@@ -187,14 +187,11 @@ def kernels_of(target: Target, database: str | Path | Records | None) -> Feature
     if database == NO_DATABASE:
         return core.features
     if database is None:
-        folder = SHIPPED / core.name
-        if not folder.is_dir():
-            return core.features
-        records: Records = StoredRecords.open(folder, target)
-    else:
-        records = _records(database, target)
-        if records.stale():
-            warnings.warn(records.stale(), StaleRecordsWarning, stacklevel=3)
+        shipped = ShippedRecords.of(target)
+        return MeasuredKernels(core, shipped) if shipped and shipped.count() else core.features
+    records = _records(database, target)
+    if records.stale():
+        warnings.warn(records.stale(), StaleRecordsWarning, stacklevel=3)
     return MeasuredKernels(core, records) if records.count() else core.features
 
 

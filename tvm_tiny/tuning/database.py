@@ -125,9 +125,9 @@ class Database:
         """All versions that there are measurements of."""
         return frozenset(self._titles)
 
-    def titles(self, version: Version) -> frozenset[str]:
-        """The layers that have measurements of a version, in a few words."""
-        return frozenset(self._titles.get(version, ()))
+    def titles(self, version: Version) -> Mapping[str, str]:
+        """The layers that have measurements of a version: by key, what they are in a few words."""
+        return self._titles.get(version, {})
 
     def add(
         self, key: str, version: Version, title: str, point: str, measured: Measurement
@@ -139,7 +139,7 @@ class Database:
             self._workloads[key, version] = workload
         self._records.commit_tuning_record(_record(workload, point, measured))
         self._known.setdefault((key, version), {})[point] = measured
-        self._titles.setdefault(version, set()).add(title)
+        self._titles.setdefault(version, {})[key] = title
 
     def __len__(self) -> int:
         """Measurements of all versions."""
@@ -185,11 +185,12 @@ def _known(records: Iterable[Any]) -> dict[tuple[str, Version], dict[str, Measur
     return found
 
 
-def _titles(records: Iterable[Any]) -> dict[Version, set[str]]:
-    found: dict[Version, set[str]] = {}
+def _titles(records: Iterable[Any]) -> dict[Version, dict[str, str]]:
+    found: dict[Version, dict[str, str]] = {}
     for record in records:
         attributes = record.workload.mod["main"].attrs
-        found.setdefault(_version_of(attributes), set()).add(str(attributes["tiny.title"]))
+        titles = found.setdefault(_version_of(attributes), {})
+        titles[str(attributes["tiny.layer"])] = str(attributes["tiny.title"])
     return found
 
 

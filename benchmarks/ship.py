@@ -1,0 +1,46 @@
+"""Tune all shared models and write what the package ships: one small file for each core.
+
+    python benchmarks/ship.py [--models kws01,ic01] [--targets cortex-m4] [--trials 24] --work DIR
+
+Measurements go into the folder WORK first, from which a run that was ended goes on.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import common  # noqa: E402
+from benchmarks.models import MODELS, SMALL  # noqa: E402
+from tvm_tiny.targets.target import resolve  # noqa: E402
+from tvm_tiny.tuning.database import Database  # noqa: E402
+from tvm_tiny.tuning.measure import Bench  # noqa: E402
+from tvm_tiny.tuning.shipped import ship  # noqa: E402
+from tvm_tiny.tuning.tune import TRIALS, tune  # noqa: E402
+
+
+@click.command()
+@common.name_option("--models")
+@common.name_option("--targets")
+@click.option("--trials", default=TRIALS, show_default=True, help="Kernels of a layer, at most.")
+@click.option("--work", type=click.Path(file_okay=False, path_type=Path), required=True)
+def main(models: str, targets: str, trials: int, work: Path) -> None:
+    """Tune models and write the package's files."""
+    for name in common.chosen(targets, SMALL):
+        target, folder = resolve(name), work / name
+        with Bench(target) as bench:
+            for model in common.chosen(models, MODELS):
+                if name in MODELS[model].targets:
+                    options = {"trials": trials, "database": folder, "bench": bench}
+                    result = tune(MODELS[model].path, target, **options)
+                    click.echo(f"{model} on {name}: {result.ratio:.3f}, {result.measured} measured")
+        click.echo(ship(Database(folder), target))
+
+
+if __name__ == "__main__":
+    main()
