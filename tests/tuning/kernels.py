@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tests.support.layers import Layer
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Call, Kernel, TensorSpec, call_of
 from tvm_tiny.schedules.microkernel import MicroKernel
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tests.support.layers import Layer
 from tvm_tiny.tuning.trial import Trial
 
 ELEMENTS = 64
