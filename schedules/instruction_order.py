@@ -82,7 +82,7 @@ def in_orders(variant: Variant) -> Variant:
 
     def options(*call: Any) -> list[Options]:
         own: list[Options] = [{}, *variant.options(*call)]
-        every = [dict(point) | order for point in own for order in ({}, *_EACH)]
+        every: list[Options] = [{**point, **order} for point in own for order in ({}, *_EACH)]
         return [point for point in every if point]
 
     return replace(variant, kernel=_InOrder(variant.kernel), options=options)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import pytest
 
-from tests.schedules.suite import samples_of
 from tests.support.layers import Layer
-from tests.support.variants import link
 from tvm_tiny.schedules.candidates import Candidate, candidates
-from tvm_tiny.schedules.dialect import TensorSpec, call_of, run_meaning
+from tvm_tiny.schedules.dialect import call_of
 from tvm_tiny.schedules.spaces import points
 from tvm_tiny.targets.target import resolve
+from tvm_tiny.tuning.measure import Bench
+from tvm_tiny.tuning.trial import Trial
 
 DSP = (
     "conv1x1 5x5x64->7",
@@ -72,19 +69,15 @@ def test_a_made_tile_needs_groups_of_four_channels() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("core", CORES)
 def test_every_point_computes_the_meaning(core: str) -> None:
-    target = resolve(core)
-    jobs: list[tuple[Any, Candidate]] = []
+    features = resolve(core).core.features
+    trials = []
     for name in CORES[core]:
-        call = Layer.parse(name).call()
-        found = points(call, target.core.features)
-        jobs += [(call, c) for c in found if c.options and c.kernel is not None]
-    assert jobs
-    firmware = link(jobs, target)
-    specs = [spec for call, _ in jobs for spec in call_of(call).inputs]
-    samples = samples_of([TensorSpec(s.shape, s.dtype) for s in specs])
-    stacked = [np.stack(port) for port in zip(*samples, strict=True)]
-    outputs = firmware.run(stacked, timeout_s=600).outputs
-    for (call, candidate), values, output in zip(jobs, stacked, outputs, strict=True):
-        expected = np.stack([run_meaning(call, [value]) for value in values])
-        what = f"{candidate.operator} {candidate.variant} {dict(candidate.options)}"
-        np.testing.assert_array_equal(output.reshape(expected.shape), expected, err_msg=what)
+        call = call_of(Layer.parse(name).call())
+        trials += [Trial(call, c, core) for c in points(call, features) if c.options and c.kernel]
+    assert trials
+    with Bench(core) as bench:
+        found = bench.measure(trials)
+    for trial, measured in zip(trials, found, strict=True):
+        candidate = trial.candidate
+        what = f"{trial.call.inputs} {candidate.variant} {dict(candidate.options)}"
+        assert not measured.error, f"{what}: {measured.error}"

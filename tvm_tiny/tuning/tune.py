@@ -228,8 +228,9 @@ class _Run:
         ]
         for turn in self._turns(states):
             self._measure(turn)
-            for state, _ in turn if on_progress else ():
-                on_progress(self._progress(state, states))
+            if on_progress is not None:
+                for state, _ in turn:
+                    on_progress(self._progress(state, states))
         return TuningResult(
             self.target.name,
             self.metric,
