@@ -34,7 +34,7 @@ def fresh(firmware: TrainingFirmware) -> TrainingFirmware:
     return firmware
 
 
-def samples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def samples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return noisy images of four bars, and which bar it is."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 4, count)
@@ -69,7 +69,7 @@ def test_the_firmware_takes_the_same_steps(model: object, core: str) -> None:
     pairs = zip(images, labels, rates, strict=True)
     losses = [built.train_step(x[None], int(y), float(rate)) for x, y, rate in pairs]
     steps = built.run_steps(images, labels, rates)
-    np.testing.assert_array_equal(steps.losses, np.float32(losses))
+    np.testing.assert_array_equal(steps.losses, np.array(losses, np.float32))
     assert steps.weights.keys() == built.weights.keys()
     for name, weights in steps.weights.items():
         np.testing.assert_array_equal(weights, built.weights[name], err_msg=name)
