@@ -22,6 +22,7 @@ from tvm_tiny.pipeline import (
 )
 from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.separate_trainables import LOSSES
+from tvm_tiny.targets.board import cores
 from tvm_tiny.targets.linker import largest_arena
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.training.firmware import TrainingFirmware
@@ -136,7 +137,7 @@ def _training(
         raise TargetError(
             "training needs a core with a floating point unit",
             where=target.name,
-            hint="cortex-m4, cortex-m7, cortex-m33 and cortex-m55 have one",
+            hint="those with one are " + ", ".join(n for n, c in cores().items() if c.has("fpu")),
         )
     plan = SparseUpdate.parse(update) if isinstance(update, str) else update
     module = rewrite_for_training(importers.load(model))
