@@ -111,7 +111,7 @@ static inline void tiny_multiply_some(const float **a, const float **b, float **
         "s23");
 }
 
-/* y = a * b where bits of the mask are set, 0 elsewhere; so many blocks of sixteen numbers, at least
+/* y = a * b where bits of the mask are set, 0 elsewhere; blocks of sixteen numbers, at least
  * one. Two bits at a time go to the flags C and N, and products are written over zeros. Where all
  * bits of a block are set, none is looked at. Compilers would take it for too long to be inlined.
  */
