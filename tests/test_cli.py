@@ -214,7 +214,7 @@ def test_help_of_every_command() -> None:
     names = re.findall(r"^  ([\w-]+)  ", done("--help").partition("Commands:")[2], re.MULTILINE)
     assert names == [
         "build", "doctor", "explore", "memory", "profile", "project", "run", "targets",
-        "train-plan",
+        "train-plan", "train-project", "tune",
     ]  # fmt: skip
     for name in names:
         text = done(name, "--help")

@@ -171,10 +171,10 @@ def project(
     force: bool,
     json_file: str | None,
 ) -> None:
-    """Write a project that builds MODEL's firmware without Python.
+    """Write a project that builds MODEL's firmware.
 
-    Its main function runs one sample (the first of --input) and prints outputs and time.
-    MODEL is a .tflite, .onnx or .pt2 file, or what `tvm-tiny build` wrote.
+    Building it needs no Python. Its main function runs one sample (the first of --input) and
+    prints outputs and time. MODEL is a .tflite, .onnx or .pt2 file, or what `tvm-tiny build` wrote.
     """
     from tvm_tiny.targets.project import template as template_of
 

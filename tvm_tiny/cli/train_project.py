@@ -54,10 +54,10 @@ def train_project(
     force: bool,
     json_file: str | None,
 ) -> None:
-    """Write a project that builds firmware which trains MODEL, without Python.
+    """Write a project that builds firmware to train MODEL.
 
-    Its main function takes some steps on one sample and prints the losses. MODEL is an int8
-    .tflite, .onnx or .pt2 file.
+    Building it needs no Python. Its main function takes some steps on one sample and prints the
+    losses. MODEL is an int8 .tflite, .onnx or .pt2 file.
     """
     from tvm_tiny.targets.project import template as template_of
     from tvm_tiny.training.build import build_training

@@ -62,10 +62,10 @@ def tune(
     page: str | None,
     json_file: str | None,
 ) -> None:
-    """Measure kernels for MODEL's layers on the emulator, and keep the fastest.
+    """Measure kernels for MODEL's layers, and keep the fastest.
 
-    What is measured goes into a database at once: a run that is ended goes on where it was.
-    MODEL is a .tflite, .onnx or .pt2 file.
+    The emulator counts. What is measured goes into a database at once: a run that is ended goes on
+    where it was. MODEL is a .tflite, .onnx or .pt2 file.
     """
     from tvm_tiny.tuning.tune import tune as tune_model
 
