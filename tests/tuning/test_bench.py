@@ -18,7 +18,7 @@ from tvm_tiny.tuning.trial import Measurement, Trial
 
 pytestmark = pytest.mark.qemu
 CORES = ("cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
-LAYERS = ("conv1x1 5x5x16->12", "dw3x3 6x5x8", "conv3x3 5x5x8->8", "fc 32->12", "add 3x3x5")
+LAYERS = ("dw3x3 6x5x8", "conv3x3 5x5x8->8", "fc 32->12")
 # What a layer's function takes to compute addresses depends on where its tensors lie.
 ADDRESSING = 4
 
@@ -39,7 +39,7 @@ def test_all_variants_are_right_on_every_core(core: str) -> None:
     assert all(result.instructions and result.cycles for result in found)
 
 
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m55"])
+@pytest.mark.parametrize("core", ["cortex-m4"])
 def test_counts_are_those_of_the_firmware(core: str) -> None:
     path = shared_path("models", "mlperf_tiny", "kws01_dscnn_int8.tflite")
     compiled = compile_module(importers.load(path), "kws", resolve(core).core.features)

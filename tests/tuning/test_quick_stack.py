@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import inspect
 
-import tvm
+import tvm_ffi
 from tvm.tirx.script.parser import entry
 
 from tests.support.layers import Layer
@@ -19,4 +19,4 @@ def test_kernels_are_the_same() -> None:
     assert entry.inspect is inspect
     for one, other in zip(usual, quick, strict=True):
         assert one is not None and other is not None
-        assert tvm.ir.structural_equal(one.function, other.function)
+        assert tvm_ffi.structural_equal(one.function, other.function)

@@ -44,6 +44,8 @@ TRIALS = 12
     show_default=True,
     help="What is made small: estimated cycles or exact instructions.",
 )
+@click.option("--tracker", metavar="HOST:PORT", help="Measure on all servers of an RPC tracker.")
+@click.option("--key", help="The key of those servers.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Equal seeds, equal results.")
 @click.option(
     "--page",
@@ -58,6 +60,8 @@ def tune(
     trials: int,
     database: Path | None,
     metric: Any,
+    tracker: str | None,
+    key: str | None,
     seed: int,
     page: str | None,
     json_file: str | None,
@@ -78,6 +82,8 @@ def tune(
             database=folder,
             metric=metric,
             seed=seed,
+            tracker=tracker,
+            key=key,
             on_progress=on_progress,
         )
     if page:

@@ -29,7 +29,7 @@ from tvm_tiny.tuning.subject import seen, subject_of
 from tvm_tiny.tuning.trial import Measurement, Trial
 from tvm_tiny.tuning.verdict import problem_of_error
 
-BATCH = 16  # trials that are compiled together
+LEAST_BATCH, BATCH = 4, 16  # trials that are compiled together
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,7 @@ class Bench:
             )
             stand = Stand(self.target, server)
         self.stand = stand
+        self.workers = workers
         self._workers = ThreadPoolExecutor(workers)
         self._trials = 0
 
@@ -150,34 +151,37 @@ class Bench:
 
     def measure(self, trials: Sequence[Trial]) -> list[Measurement]:
         """What each trial gives, in order; a bad one gives its reason."""
-        results = measure_in_batches(trials, self.maker, self._workers, self.stand)
+        results: dict[int, Measurement] = {}
+        batches: list[tuple[list[int], Future[list[Measurement]]]] = []
+        size = self._batch(len(trials))
+        for start in range(0, len(trials), size):
+            chunk = enumerate(trials[start : start + size], start)
+            made = [(number, self.maker.make(trial)) for number, trial in chunk]
+            results |= {number: what for number, what in made if isinstance(what, Measurement)}
+            jobs = {number: what for number, what in made if isinstance(what, Job)}
+            if jobs:
+                batch = self._workers.submit(self.stand.measure, list(jobs.values()))
+                batches.append((list(jobs), batch))
+        for numbers, batch in batches:
+            results |= zip(numbers, batch.result(), strict=True)
         self._trials += len(trials)
-        return results
+        return [results[number] for number in range(len(trials))]
 
     def prepare(self, jobs: Sequence[Job]) -> list[str]:
         """Compile jobs; for each why it was refused, or nothing."""
-        parts = [list(jobs[i : i + BATCH]) for i in range(0, len(jobs), BATCH)]
+        parts = self._parts(jobs)
         return [error for part in self._workers.map(self.stand.prepare, parts) for error in part]
 
     def run(self, jobs: Sequence[Job]) -> list[Measurement]:
         """Measure jobs, whose code is there if they were prepared."""
-        parts = [list(jobs[i : i + BATCH]) for i in range(0, len(jobs), BATCH)]
+        parts = self._parts(jobs)
         self._trials += len(jobs)
         return [found for part in self._workers.map(self.stand.measure, parts) for found in part]
 
+    def _parts(self, jobs: Sequence[Job]) -> list[list[Job]]:
+        size = self._batch(len(jobs))
+        return [list(jobs[start : start + size]) for start in range(0, len(jobs), size)]
 
-def measure_in_batches(
-    trials: Sequence[Trial], maker: Maker, workers: ThreadPoolExecutor, stand: AnyStand
-) -> list[Measurement]:
-    """Make trials here, while workers have a stand measure those that are made already."""
-    results: dict[int, Measurement] = {}
-    batches: list[tuple[list[int], Future[list[Measurement]]]] = []
-    for start in range(0, len(trials), BATCH):
-        made = [(start + n, maker.make(t)) for n, t in enumerate(trials[start : start + BATCH])]
-        results |= {number: what for number, what in made if isinstance(what, Measurement)}
-        jobs = {number: what for number, what in made if isinstance(what, Job)}
-        if jobs:
-            batches.append((list(jobs), workers.submit(stand.measure, list(jobs.values()))))
-    for numbers, batch in batches:
-        results |= zip(numbers, batch.result(), strict=True)
-    return [results[number] for number in range(len(trials))]
+    def _batch(self, count: int) -> int:
+        """How many go together, so that every worker has some."""
+        return max(LEAST_BATCH, min(BATCH, -(-count // self.workers)))

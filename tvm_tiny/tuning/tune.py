@@ -136,26 +136,31 @@ def tune(
 
     `mod` is anything `load` takes; `database` a folder, which `build(..., database=)` reads.
     `metric` is what is made small: estimated "cycles", exact "instructions", or a board's own
-    "hardware" cycles. Equal seeds give equal results. `bench` measures instead of the emulator.
+    "hardware" cycles. Equal seeds give equal results. `bench` measures instead of the emulator, or
+    all servers of a `key` at TVM's RPC `tracker`, HOST:PORT.
 
     Raises ModelError, UnsupportedError, TargetError, MissingToolError, MissingExtraError.
     """
     _register.register()
     if search not in SEARCHES:
         raise TargetError(f"unknown search {search!r}; known are {', '.join(SEARCHES)}")
-    if tracker is not None or key is not None:
-        raise TargetError("trackers of boards are not supported yet", where="tracker")
+    if (tracker is None) != (key is None):
+        raise TargetError("a tracker needs a key, and a key a tracker", where="tracker")
     chosen = target if isinstance(target, Target) else resolve(target)
     features = chosen.core.features
     tasks = tasks_of(program_of(rewrite(importers.load(mod)), features), features)
     with ExitStack() as stack:
-        run = _Run(chosen, Database(database), bench or _bench(chosen, stack), metric, seed)
+        bench = bench or _bench(chosen, stack, tracker, key)
+        run = _Run(chosen, Database(database), bench, metric, seed)
         return run.tune(tasks, trials, search, on_progress)
 
 
-def _bench(target: Target, stack: ExitStack) -> Measures:
+def _bench(target: Target, stack: ExitStack, tracker: str | None, key: str | None) -> Measures:
+    from tvm_tiny.tuning.fleet import RemoteBench
     from tvm_tiny.tuning.measure import Bench
 
+    if tracker is not None and key is not None:
+        return stack.enter_context(RemoteBench(target, tracker, key))
     return stack.enter_context(Bench(target))
 
 
