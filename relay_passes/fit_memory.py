@@ -172,7 +172,7 @@ def _with_less_scratch(
 
 
 def _staged(search: StageSearch, limits: Limits, choose: Chooser) -> tuple[Program, ArenaPlan]:
-    arena_bytes = limits.arena_bytes or search.enough
+    arena_bytes = search.enough if limits.arena_bytes is None else limits.arena_bytes
     limit = arena_bytes
     while (found := search.within(limit)) is not None:
         chosen = choose(found.program, replace(limits, arena_bytes=arena_bytes))

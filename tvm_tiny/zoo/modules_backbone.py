@@ -15,7 +15,7 @@ from tvm_tiny.errors import ModelError
 from tvm_tiny.zoo.backbone import Backbone, Convolution, Inverted, Scale
 
 Array = np.ndarray[Any, Any]
-LOGITS = Scale(1 / 8, 0)  # logits between -16 and 16
+LOGITS = Scale(1 / 4, 0)  # logits between -32 and 32: fewer are clamped, whose gradients are lost
 ROOM = 4  # how far the classifier's weights may grow: so often what they start with
 
 
