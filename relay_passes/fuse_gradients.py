@@ -15,10 +15,12 @@ from tvm.relax.dpl import is_op, wildcard
 from tvm_tiny.relay_passes._rewrite import GraphPass, apply_rules
 from tvm_tiny.schedules.dialect import attributes_of
 from tvm_tiny.schedules.training.gradients import operator
+from tvm_tiny.schedules.training.masked_scale import real_scale
 
 FACTORS = wildcard(), wildcard()
 DATA, MASK, GRADIENT, PARAMETER, RATE, SCALE = (wildcard() for _ in range(6))
 SCALED = is_op("tiny.scale_gradient")(GRADIENT, FACTORS[0])
+MASKED_SCALED = is_op("tiny.masked_scale")(GRADIENT, MASK, FACTORS[0])
 MASKED = is_op("tiny.mask_gradient")(GRADIENT, MASK)
 OF_CONVOLUTION = is_op("tiny.conv2d_weight_gradient")(DATA, GRADIENT)
 OF_DEPTHWISE = is_op("tiny.depthwise_weight_gradient")(DATA, GRADIENT)
@@ -26,24 +28,29 @@ OF_BIAS = is_op("tiny.bias_gradient")(GRADIENT)
 
 
 def _scale_once(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
+    """Two scales of one gradient; rows of a layer take a number as their factor."""
+    inner, outer = attributes_of(match[SCALED]), attributes_of(call)
     first, second = (match[factor].value.numpy() for factor in FACTORS)
-    both = relax.const((first.astype(np.float64) * second).astype(np.float32))
-    layer = attributes_of(call).layer
-    return operator("scale_gradient", match[GRADIENT], both, layer=layer)
+    if first.size != 1:
+        return call
+    factor = float(real_scale(first, inner.factor)[0]) * outer.factor
+    scale = relax.const(second)
+    return operator("scale_gradient", match[GRADIENT], scale, factor=factor, layer=outer.layer)
 
 
 def _mask_and_scale(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
-    layer = attributes_of(call).layer
-    return operator("masked_scale", match[GRADIENT], match[MASK], match[SCALE], layer=layer)
+    arguments = [match[part] for part in (GRADIENT, MASK, SCALE)]
+    return operator("masked_scale", *arguments, **vars(attributes_of(call)))
 
 
 def _scale_behind_mask(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
-    first, second = match[FACTORS[0]].value.numpy(), match[SCALE].value.numpy()
+    inner, outer = attributes_of(match[SCALED]), attributes_of(call)
+    first = match[FACTORS[0]].value.numpy()
     if first.size != 1:
         return call
-    both = relax.const((first.astype(np.float64) * second).astype(np.float32))
-    layer = attributes_of(call).layer
-    return operator("masked_scale", match[GRADIENT], match[MASK], both, layer=layer)
+    factor = float(real_scale(first, inner.factor)[0]) * outer.factor
+    arguments = [match[part] for part in (GRADIENT, MASK, SCALE)]
+    return operator("masked_scale", *arguments, factor=factor, layer=outer.layer)
 
 
 def _update_weights(name: str, pattern: Any) -> Any:
@@ -61,6 +68,27 @@ def _update_bias(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
     return operator("bias_update", *arguments, limit=attrs.limit, layer=attrs.layer)
 
 
+def _update_bias_by_scale(scaled: Any) -> Any:
+    """Rows that scale the gradient tell the update's scale: a factor over their square."""
+
+    def fuse(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
+        attrs = attributes_of(call)
+        own, wanted = match[FACTORS[0]].value.numpy(), match[SCALE].value.numpy()
+        if own.dtype != np.int32 or len(own) != len(wanted):
+            return call
+        with np.errstate(all="ignore"):
+            factors = wanted * real_scale(own).astype(np.float64) ** 2
+            factor = float(np.float32(np.median(factors)))
+            is_alike = np.allclose(factors, factor, rtol=1e-6, atol=0)
+        if not factor or not is_alike:
+            return call
+        arguments = [match[PARAMETER], match[scaled], match[RATE], match[FACTORS[0]]]
+        fields = {"limit": attrs.limit, "factor": factor}
+        return operator("bias_update", *arguments, layer=attrs.layer, **fields)
+
+    return fuse
+
+
 def _updated(gradient: Any) -> Any:
     return is_op("tiny.sgd_update")(PARAMETER, gradient, RATE, SCALE)
 
@@ -71,6 +99,8 @@ RULES = [
     (is_op("tiny.masked_scale")(SCALED, MASK, SCALE), _scale_behind_mask),
     (_updated(OF_CONVOLUTION), _update_weights("conv2d_weight_update", OF_CONVOLUTION)),
     (_updated(OF_DEPTHWISE), _update_weights("depthwise_weight_update", OF_DEPTHWISE)),
+    (_updated(is_op("tiny.bias_gradient")(SCALED)), _update_bias_by_scale(SCALED)),
+    (_updated(is_op("tiny.bias_gradient")(MASKED_SCALED)), _update_bias_by_scale(MASKED_SCALED)),
     (_updated(OF_BIAS), _update_bias),
 ]
 

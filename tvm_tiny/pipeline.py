@@ -49,6 +49,7 @@ TO_INTEGERS = (
     FoldPads(),  # borders of the zero point become the padding of convolutions
     FoldLookups(),  # tables compose; clamps move into the operators before them
 )
+SHARED_CODE_BYTES = 4 << 10  # of gradients, as measured
 # What follows from the values of weights, if they stay as they are.
 BY_WEIGHTS = (
     MergeEqualChannels(),  # of equal channels each reader needs one
@@ -147,16 +148,30 @@ def plan_training(
 ) -> PlannedTraining:
     """A rewritten module's training, planned: all that its memory depends on, without code.
 
-    The arena has what the states leave of its limit.
+    Arena and kernels have what the states leave of the limits.
     """
     derived = derive_training(module, training)
     listed = program_of(derived.module, features)
-    if limits.arena_bytes is not None:
-        left = limits.arena_bytes - plan_states(listed, derived.states).state_bytes
-        limits = replace(limits, arena_bytes=max(left, 0))
+    limits = _without_states(limits, plan_states(listed, derived.states).state_bytes)
     program, plan = fit_memory(listed, limits, features, staging)
     states = plan_states(program, derived.states)
     return PlannedTraining(derived, listed, program, plan, states)
+
+
+def _without_states(limits: Limits, state_bytes: int) -> Limits:
+    """What states leave: they lie in the SRAM, and their first values in the Flash.
+
+    There is also code that gradients share, which no single kernel counts.
+    """
+
+    def left(limit: int | None, taken: int) -> int | None:
+        return None if limit is None else max(limit - taken, 0)
+
+    return replace(
+        limits,
+        arena_bytes=left(limits.arena_bytes, state_bytes),
+        flash_bytes=left(limits.flash_bytes, state_bytes + SHARED_CODE_BYTES),
+    )
 
 
 def compile_training(

@@ -18,6 +18,7 @@ from tvm.relax.op.grad import no_grad
 
 from tvm_tiny.schedules.dialect import OPERATORS, Array, attributes_of, spec_of
 from tvm_tiny.schedules.numerics import INT8_MAX, INT8_MIN
+from tvm_tiny.schedules.training.wide import scaling_table
 
 Rule = Callable[[ir.Var, ir.Call, ir.Expr, relax.BlockBuilder], Sequence[ir.Expr]]
 
@@ -56,13 +57,22 @@ def _size(data: ir.Expr) -> tuple[int, ...]:
     return spec_of(data).shape[1:3]
 
 
+def _scaled(call: ir.Call, gradient: ir.Expr) -> ir.Call:
+    """The gradient by the layer's effective scales, in the rows that its kernel reads."""
+    attrs = attributes_of(call)
+    multiplier, shift = (argument.value.numpy() for argument in call.args[3:5])
+    _, rows = scaling_table(multiplier, shift)
+    factor = 2.0**attrs.fraction_bits
+    scale = relax.const(rows)
+    return operator("scale_gradient", gradient, scale, factor=factor, layer=attrs.layer)
+
+
 def _wide_conv2d(
     _: ir.Var, call: ir.Call, gradient: ir.Expr, builder: relax.BlockBuilder
 ) -> list[ir.Expr]:
     attrs, (data, weight) = attributes_of(call), call.args[:2]
     window = _window(attrs) | {"groups": attrs.groups, "layer": attrs.layer}
-    scale = _constant(effective_scale(call))
-    scaled = builder.emit(operator("scale_gradient", gradient, scale, layer=attrs.layer))
+    scaled = builder.emit(_scaled(call, gradient))
     kernel = {
         "kernel_size": spec_of(weight).shape[1:3],
         "input_zero_point": attrs.input_zero_point,
@@ -83,8 +93,7 @@ def _wide_depthwise_conv2d(
 ) -> list[ir.Expr]:
     attrs, (data, weight) = attributes_of(call), call.args[:2]
     window = _window(attrs) | {"layer": attrs.layer}
-    scale = _constant(effective_scale(call))
-    scaled = builder.emit(operator("scale_gradient", gradient, scale, layer=attrs.layer))
+    scaled = builder.emit(_scaled(call, gradient))
     kernel = {
         "kernel_size": spec_of(weight).shape[:2],
         "input_zero_point": attrs.input_zero_point,

@@ -51,13 +51,11 @@ def _saturate_int32(values: Array) -> Array:
     return np.clip(values, -numerics.INT32_LIMIT, numerics.INT32_LIMIT - 1)
 
 
-def scaling_table(multiplier: Array, shift: Array, attrs: RequantizeAttributes) -> Constant:
-    """Multiplier, offset and shift to the right of every channel: a constant of the kernel."""
+def scaling_table(multiplier: Array, shift: Array) -> Constant:
+    """Multiplier and shift to the right of every channel: a constant of the kernel."""
     # what is multiplied by zero may be shifted anywhere
     right = np.where(multiplier == 0, 1, -shift.astype(np.int64))
-    usual = np.clip(right, 0, LARGEST_SHIFT)
-    offset = (np.int64(1) << usual >> 1) + (np.int64(attrs.output_zero_point) << usual)
-    return "scaling", np.stack([multiplier, offset, right], axis=1).astype(np.int32)
+    return "scaling", np.stack([multiplier, right], axis=1).astype(np.int32)
 
 
 def check_taps(taps: int) -> None:

@@ -67,7 +67,7 @@ def kernel(
         [("data", data), ("weight", weight), ("bias", bias)],
         output,
         constants=[
-            wide.scaling_table(multiplier, shift, attrs),
+            wide.scaling_table(multiplier, shift),
             wide.layer_table(attrs, data, output, window, taps, tile),
         ],
         scratch=TensorSpec((halves,), "int16"),

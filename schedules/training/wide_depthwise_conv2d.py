@@ -71,7 +71,7 @@ def kernel(
         [("data", data), ("weight", weight), ("bias", bias)],
         output,
         constants=[
-            wide.scaling_table(multiplier, shift, attrs),
+            wide.scaling_table(multiplier, shift),
             wide.layer_table(attrs, data, output, (height, width), height * width, rows),
         ],
         scratch=TensorSpec((words,), "int32"),

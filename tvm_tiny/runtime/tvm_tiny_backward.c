@@ -65,6 +65,26 @@ void tiny_masked_scale(const float *gradient, const uint8_t *mask, const float *
   }
 }
 
+static void reals_of_rows(const int32_t *scaling, float factor, float *scale, int32_t channels) {
+  for (int32_t c = 0; c < channels; ++c) {
+    scale[c] = tiny_real_of_row(scaling + 2 * c) * factor;
+  }
+}
+
+void tiny_masked_scale_by_rows(const float *gradient, const uint8_t *mask, const int32_t *scaling,
+                               const float *factor, float *scratch, float *y, int32_t pixels,
+                               int32_t channels) {
+  reals_of_rows(scaling, factor[0], scratch, channels);
+  tiny_masked_scale(gradient, mask, scratch, y, pixels, channels);
+}
+
+void tiny_scale_gradient_by_rows(const float *gradient, const int32_t *scaling,
+                                 const float *factor, float *scratch, float *y, int32_t pixels,
+                                 int32_t channels) {
+  reals_of_rows(scaling, factor[0], scratch, channels);
+  tiny_scale_gradient(gradient, scratch, y, pixels, channels);
+}
+
 static void multiply(const float *gradient, const float *scale, float *y, int32_t count) {
   for (; count >= EIGHT; count -= EIGHT) {
     tiny_multiply_eight(&gradient, &scale, &y);

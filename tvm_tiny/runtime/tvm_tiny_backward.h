@@ -17,6 +17,16 @@ void tiny_scale_gradient(const float *gradient, const float *scale, float *y, in
 void tiny_masked_scale(const float *gradient, const uint8_t *mask, const float *scale, float *y,
                        int32_t pixels, int32_t channels);
 
+/* The same by the scales of a layer, rows of (multiplier, shift to the right), times a factor. The
+ * scratch is for one float a channel.
+ */
+void tiny_scale_gradient_by_rows(const float *gradient, const int32_t *scaling,
+                                 const float *factor, float *scratch, float *y, int32_t pixels,
+                                 int32_t channels);
+void tiny_masked_scale_by_rows(const float *gradient, const uint8_t *mask, const int32_t *scaling,
+                               const float *factor, float *scratch, float *y, int32_t pixels,
+                               int32_t channels);
+
 void tiny_add_gradients(const float *a, const float *b, float *y, int32_t count);
 
 /* Sum over all pixels for each channel, in order. */

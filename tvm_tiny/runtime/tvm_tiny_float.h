@@ -36,6 +36,11 @@ static inline float tiny_float_of_bits(uint32_t bits) {
   return value;
 }
 
+/* multiplier * 2^(-31 - right), for a row of (multiplier, shift to the right). */
+static inline float tiny_real_of_row(const int32_t *row) {
+  return (float)row[0] * tiny_float_of_bits((uint32_t)(127 - 31 - row[1]) << 23);
+}
+
 /* The NaN of results that do not exist. */
 static inline float tiny_not_a_number(void) { return tiny_float_of_bits(0x7fc00000u); }
 

@@ -106,6 +106,21 @@ void tiny_bias_update(const int32_t *bias, const float *gradient, const float *r
   }
 }
 
+void tiny_bias_update_by_rows(const int32_t *bias, const float *gradient, const float *rate,
+                              const int32_t *scaling, const float *factor, int32_t *y,
+                              int32_t pixels, int32_t channels, int32_t limit) {
+  float sums[SIXTEEN];
+  for (int32_t first = 0; first < channels; first += SIXTEEN) {
+    const int32_t count = tiny_min(SIXTEEN, channels - first);
+    tiny_sum_rows(gradient, channels, pixels, first, count, sums);
+    for (int32_t i = 0; i < count; ++i) {
+      const int32_t c = first + i;
+      const float real = tiny_real_of_row(scaling + 2 * c);
+      y[c] = tiny_step_int32(bias[c], rate[0] * (factor[0] / (real * real)), sums[i], limit);
+    }
+  }
+}
+
 void tiny_first_moment(const float *moment, const float *gradient, const float *scale,
                        const float *factors, float *y, int32_t count, int32_t inner,
                        int32_t scales) {

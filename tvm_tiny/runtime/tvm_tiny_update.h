@@ -26,10 +26,15 @@ void tiny_sgd_update_int32(const int32_t *parameter, const float *gradient, cons
 void tiny_sgd_update_float(const float *parameter, const float *gradient, const float *rate,
                            const float *scale, const int32_t *places, float *y);
 
-/* tiny_bias_gradient and tiny_sgd_update_int32 in one. */
+/* tiny_bias_gradient and tiny_sgd_update_int32 in one. By rows, the scale is the factor divided by the
+ * square of what a row of (multiplier, shift to the right) stands for.
+ */
 void tiny_bias_update(const int32_t *bias, const float *gradient, const float *rate,
                       const float *scale, int32_t *y, int32_t pixels, int32_t channels,
                       int32_t limit);
+void tiny_bias_update_by_rows(const int32_t *bias, const float *gradient, const float *rate,
+                              const int32_t *scaling, const float *factor, int32_t *y,
+                              int32_t pixels, int32_t channels, int32_t limit);
 
 /* decay * moment + share * (scale * gradient), and with the square of the last; factors are (decay,
  * share). The scale of element i is that of i / inner % scales.

@@ -21,6 +21,7 @@ typedef struct tile_job {
   const int16_t *fours_end, *end; /* of the windows: as far as there are four quads, and all */
   const int32_t *bias_end;
   int32_t fraction_bits;
+  int32_t doubled_offset;
 } tile_job;
 
 /* Usual channels, of weights in whole quads. */
@@ -51,8 +52,8 @@ typedef void tile_function(const int16_t *windows, const int8_t *weight, const t
 
 #define BEGIN                      \
   "push {r4-r11, lr}\n\t"          \
-  "ldmia r2, {r3-r10}\n\t"         \
-  "push {r0, r3-r10}\n\t"          \
+  "ldmia r2, {r3-r11}\n\t"         \
+  "push {r0, r3-r11}\n\t"          \
   "1:\n\t"                         \
   "ldr r2, [sp, #8]\n\t"           \
   "ldr r0, [sp]\n\t"               \
@@ -77,7 +78,10 @@ typedef void tile_function(const int16_t *windows, const int8_t *weight, const t
   "ldr r2, [sp, #4]\n\t"           \
   "ldr r11, [sp, #32]\n\t"         \
   "ldrd r6, r7, [sp, #12]\n\t"     \
-  "ldmia r2!, {r0, r4, r5}\n\t"    \
+  "ldmia r2!, {r0, r5}\n\t"        \
+  "ldr r4, [sp, #36]\n\t"          \
+  "lsl r4, r4, r5\n\t"             \
+  "asr r4, r4, #1\n\t"             \
   "str r2, [sp, #4]\n\t"           \
   "add r2, r6, #2\n\t"             \
   "str r2, [sp, #12]\n\t"          \
@@ -88,7 +92,7 @@ typedef void tile_function(const int16_t *windows, const int8_t *weight, const t
   "ldr r3, [sp, #28]\n\t"          \
   "cmp r2, r3\n\t"                 \
   "bne 1b\n\t"                     \
-  "add sp, #36\n\t"                \
+  "add sp, #40\n\t"                \
   "pop {r4-r11, pc}\n\t"           \
   "7:\n\t"                         \
   "ldr r2, [sp, #8]\n\t"           \
@@ -202,8 +206,10 @@ static void tile_of(int32_t pixels, const int16_t *windows, const int8_t *weight
   const int32_t *row = job->rows;
   int16_t *output = job->output;
   for (const int32_t *bias = job->bias; bias < job->bias_end; ++bias) {
-    const tiny_wide_scaling scaling = {row[TINY_WIDE_MULTIPLIER], row[TINY_WIDE_OFFSET],
-                                       row[TINY_WIDE_RIGHT], job->fraction_bits};
+    const int32_t right = row[TINY_WIDE_RIGHT];
+    const tiny_wide_scaling scaling = {row[TINY_WIDE_MULTIPLIER],
+                                       tiny_wide_offset(job->doubled_offset, right), right,
+                                       job->fraction_bits};
     for (int32_t p = 0; p < pixels; ++p) {
       const int32_t sum = doubled_sum(windows + p * QUAD, weight, quads, pixels);
       output[p * job->step / 2] = tiny_wide_scale(&scaling, sum, 2 * *bias);
@@ -328,6 +334,7 @@ static void tile_channels(const tiny_wide_layer *l, const channel_group *group,
   job.fours_end = windows + quads / 4 * 4 * QUAD * pixels;
   job.end = windows + quads * QUAD * pixels;
   job.fraction_bits = rule->fraction_bits;
+  job.doubled_offset = rule->doubled_offset;
   for (int32_t c = 0; c < group->count;) {
     const int32_t rest = group->count - c;
     const int32_t usual = group->is_usual          ? rest

@@ -11,15 +11,16 @@ enum {
   TINY_WIDE_LARGEST_PRODUCT = 128 * 255
 };
 
-/* A channel's row: the offset is a half and the zero point, both shifted to the left. A shift of zero
- * to the right is usual only where halves are not rounded away from zero.
+/* A channel's row. A shift of zero to the right is usual only where halves are not rounded away from
+ * zero.
  */
-enum { TINY_WIDE_MULTIPLIER, TINY_WIDE_OFFSET, TINY_WIDE_RIGHT, TINY_WIDE_ROW };
+enum { TINY_WIDE_MULTIPLIER, TINY_WIDE_RIGHT, TINY_WIDE_ROW };
 
 /* What a layer's channels have in common. */
 typedef struct tiny_wide_rule {
   int32_t reach; /* of biases with which no sum reaches 2^30; negative if there are none */
   int32_t fraction_bits;
+  int32_t doubled_offset; /* 2 * zero point + 1: a half and the zero point, once it is shifted */
 } tiny_wide_rule;
 
 /* What a channel's accumulators, which are twice the sums, become int16 by. Channels whose sums can
@@ -47,8 +48,13 @@ static inline tiny_wide_rule tiny_wide_rule_of(const tiny_wide_layer *layer) {
   const int64_t products = (int64_t)(layer->taps * TINY_WIDE_LARGEST_PRODUCT)
                            << layer->fraction_bits;
   const tiny_wide_rule rule = {tiny_wide_saturate((1 << 30) - 1 - products),
-                               layer->fraction_bits};
+                               layer->fraction_bits, 2 * layer->output_zero_point + 1};
   return rule;
+}
+
+/* A half and the zero point, both shifted to the left by a usual shift. */
+static inline int32_t tiny_wide_offset(int32_t doubled_offset, int32_t right) {
+  return doubled_offset * (1 << right) >> 1;
 }
 
 static inline int tiny_wide_is_usual(const tiny_wide_rule *rule, int32_t bias,
@@ -64,8 +70,8 @@ static inline tiny_wide_scaling tiny_wide_scaling_of(const tiny_wide_rule *rule,
   tiny_wide_scaling scaling = {0, 0, 0, 0};
   if (tiny_wide_is_usual(rule, bias, row)) {
     scaling.multiplier = row[TINY_WIDE_MULTIPLIER];
-    scaling.offset = row[TINY_WIDE_OFFSET];
     scaling.right = row[TINY_WIDE_RIGHT];
+    scaling.offset = tiny_wide_offset(rule->doubled_offset, scaling.right);
     scaling.fraction_bits = rule->fraction_bits;
   }
   return scaling;

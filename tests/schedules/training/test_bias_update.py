@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.schedules.training.training_cases import Case, check, edges, floats
+from tests.schedules.training.training_cases import Case, check, edges, floats, rows
 from tests.support.kernels import Library
 from tvm_tiny.schedules.dialect import Array, Attributes
 from tvm_tiny.schedules.training.bias_gradient import BIAS_GRADIENT
 from tvm_tiny.schedules.training.bias_update import BIAS_UPDATE, BiasUpdateAttributes
+from tvm_tiny.schedules.training.masked_scale import real_scale
 from tvm_tiny.schedules.training.sgd_update import SGD_UPDATE, SgdUpdateAttributes
 
 SHAPES = [(1, 1, 1, 1), (1, 8, 8, 48), (1, 3, 5, 7), (1, 10), (1, 4, 4, 37), (1, 2, 3, 16)]
@@ -30,6 +31,14 @@ def samples(shape: tuple[int, ...], limit: int) -> list[list[Array]]:
 
 
 CASES = {
+    f"{shape} by rows": Case(
+        BIAS_UPDATE,
+        BiasUpdateAttributes(2**31 - 1, 3.7e-4),
+        samples(shape, 2**31 - 1),
+        (None, None, None, rows(shape[-1])),
+    )
+    for shape in SHAPES
+} | {
     f"{shape} {limit}": Case(
         BIAS_UPDATE,
         BiasUpdateAttributes(limit),
@@ -51,6 +60,10 @@ def test_meaning_is_gradient_and_update(name: str) -> None:
     case = CASES[name]
     scale = case.constants[-1]
     assert isinstance(case.attributes, BiasUpdateAttributes)
+    assert scale is not None
+    if case.attributes.factor:
+        real = real_scale(scale)
+        scale = np.float32(case.attributes.factor) / (real * real)
     update = SgdUpdateAttributes(0, (), case.attributes.limit)
     for (bias, gradient, rate), expected in zip(case.samples, case.expected, strict=True):
         summed = BIAS_GRADIENT.meaning(Attributes(), gradient)

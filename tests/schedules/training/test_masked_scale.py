@@ -4,10 +4,23 @@ import numpy as np
 import pytest
 import torch
 
-from tests.schedules.training.training_cases import Case, check, compare, edges, floats, mask_of
+from tests.schedules.training.training_cases import (
+    Case,
+    check,
+    compare,
+    edges,
+    floats,
+    mask_of,
+    rows,
+)
 from tests.support.kernels import Library
 from tvm_tiny.schedules.dialect import Array, Attributes
-from tvm_tiny.schedules.training.masked_scale import MASK_GRADIENT, MASKED_SCALE, SCALE_GRADIENT
+from tvm_tiny.schedules.training.masked_scale import (
+    MASK_GRADIENT,
+    MASKED_SCALE,
+    SCALE_GRADIENT,
+    ScaleAttributes,
+)
 
 SHAPES = [
     *((1, 1, 1, 1), (1, 3, 5, 7), (1, 2, 2, 8), (1, 4, 4, 48), (1, 3, 3, 40), (1, 2, 3, 33)),
@@ -32,14 +45,21 @@ CASES = {
 for shape in SHAPES:
     for scale in (floats((shape[-1],), 3), np.full(1, 0.37, np.float32)):
         CASES[f"scale {shape} {scale.size}"] = Case(
-            SCALE_GRADIENT, Attributes(), [[floats(shape)], [edges(shape)]], (None, scale)
+            SCALE_GRADIENT, ScaleAttributes(), [[floats(shape)], [edges(shape)]], (None, scale)
         )
         CASES[f"masked scale {shape} {scale.size}"] = Case(
-            MASKED_SCALE, Attributes(), mask_samples(shape), (None, None, scale)
+            MASKED_SCALE, ScaleAttributes(), mask_samples(shape), (None, None, scale)
         )
         CASES[f"masked run-time scale {shape} {scale.size}"] = Case(
-            MASKED_SCALE, Attributes(), [[*sample, scale] for sample in mask_samples(shape)]
+            MASKED_SCALE, ScaleAttributes(), [[*sample, scale] for sample in mask_samples(shape)]
         )
+    by_rows = ScaleAttributes(0.37)
+    CASES[f"scale {shape} by rows"] = Case(
+        SCALE_GRADIENT, by_rows, [[floats(shape)], [edges(shape)]], (None, rows(shape[-1]))
+    )
+    CASES[f"masked scale {shape} by rows"] = Case(
+        MASKED_SCALE, by_rows, mask_samples(shape), (None, None, rows(shape[-1]))
+    )
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -54,10 +74,10 @@ def test_meaning_is_torch(shape: tuple[int, ...]) -> None:
     is_inside = ((wide >= -1.5) & (wide <= 1.5)).detach().numpy()
     (wide.clamp(-1.5, 1.5) * torch.tensor(scale)).backward(torch.tensor(gradient))
     mask = np.packbits(is_inside.reshape(-1), bitorder="little")
-    ours = MASKED_SCALE.meaning(Attributes(), gradient, mask, scale)
+    ours = MASKED_SCALE.meaning(ScaleAttributes(), gradient, mask, scale)
     compare(ours, wide.grad.numpy(), 1e-5)
     apart = MASK_GRADIENT.meaning(
-        Attributes(), SCALE_GRADIENT.meaning(Attributes(), gradient, scale), mask
+        Attributes(), SCALE_GRADIENT.meaning(ScaleAttributes(), gradient, scale), mask
     )
     np.testing.assert_array_equal(ours, apart)
 

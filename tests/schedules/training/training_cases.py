@@ -123,3 +123,10 @@ EDGES = np.array(
 def edges(shape: tuple[int, ...], seed: int = 0) -> Array:
     """Return floats at which arithmetic is special."""
     return np.random.default_rng(seed).choice(EDGES, shape)
+
+
+def rows(channels: int) -> Array:
+    """Return multipliers and shifts to the right."""
+    generator = np.random.default_rng(5)
+    multipliers = generator.integers(1 << 30, (1 << 31) - 1, channels)
+    return np.stack([multipliers, generator.integers(0, 12, channels)], axis=1).astype(np.int32)
