@@ -87,6 +87,7 @@ def predict_memory(
     update: SparseUpdate | str = "full",
     loss: str = LOSSES[0],
     sram: int | None = None,
+    flash: int | None = None,
     optimize: str = "speed",
 ) -> TrainingMemory:
     """What `build_training` would need for the same arguments, to the byte; nothing is compiled.
@@ -94,7 +95,7 @@ def predict_memory(
     Raises what `build_training` raises, but for the compiler's errors.
     """
     _register.register()
-    chosen = target if isinstance(target, Target) else resolve(target, sram)
+    chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
     module, training = _training(model, chosen, update, loss, "sgd_qas")
     with counting_stacks(chosen):
         planned = plan_training(module, training, chosen.core.features, _limits(chosen, optimize))
