@@ -26,7 +26,7 @@ from tvm_tiny.schedules.training import gradients
 
 LOSSES = ("softmax_cross_entropy", "mean_squared_error")
 WITH_WEIGHTS = ("tiny.qconv2d", "tiny.qdepthwise_conv2d", "tiny.qdense")
-WIDE = ("tiny.qadd",)
+WIDE = ("tiny.qadd", "tiny.qmul")
 BEHIND_LOGITS = ("tiny.qsoftmax", "tiny.dequantize", "relax.reshape")
 
 
@@ -232,9 +232,12 @@ class _Separator:
         for value in (self.calls[var] for var in chain):
             known = operator_of(value)
             name = value.op.name
-            if known and name not in (*WITH_WEIGHTS, *WIDE) and name not in gradients.RULES:
+            shapes = {spec_of(a).shape for a in value.args if name in WIDE}
+            has_gradient = name in (*WITH_WEIGHTS, *WIDE) or name in gradients.RULES
+            if known and (not has_gradient or len(shapes) > 1):
+                found = f"{name} of {len(shapes)} shapes" if has_gradient else name
                 raise UnsupportedError(
-                    "no gradient for this operator", where=attributes_of(value).layer, found=name
+                    "no gradient for this operator", where=attributes_of(value).layer, found=found
                 )
         return chain
 

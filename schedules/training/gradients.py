@@ -17,6 +17,7 @@ from tvm.relax.op.base import register_gradient
 from tvm.relax.op.grad import no_grad
 
 from tvm_tiny.schedules.dialect import OPERATORS, Array, attributes_of, spec_of
+from tvm_tiny.schedules.lookup import DOMAIN
 from tvm_tiny.schedules.numerics import INT8_MAX, INT8_MIN
 from tvm_tiny.schedules.training.wide import scaling_table
 
@@ -119,6 +120,25 @@ def _wide_add(
     return [
         operator("scale_gradient", gradient, _constant(factor), layer=attrs.layer)
         for factor in (a, b)
+    ]
+
+
+def _wide_mul(
+    _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
+) -> list[ir.Expr]:
+    attrs, (a, b) = attributes_of(call), call.args
+    factor = real_multiplier(attrs.multiplier, attrs.shift)
+    # what an operand's gradient is multiplied by depends on the other's value alone
+    pairs = ((b, attrs.b_zero_point), (a, attrs.a_zero_point))
+    return [
+        operator(
+            "lookup_gradient",
+            gradient,
+            other,
+            _constant(factor * (DOMAIN - zero_point)),
+            layer=attrs.layer,
+        )
+        for other, zero_point in pairs
     ]
 
 
@@ -239,6 +259,7 @@ RULES: dict[str, Rule] = {
     "tiny.wide_conv2d": _wide_conv2d,
     "tiny.wide_depthwise_conv2d": _wide_depthwise_conv2d,
     "tiny.wide_add": _wide_add,
+    "tiny.wide_mul": _wide_mul,
     "tiny.truncate": _truncate,
     "tiny.softmax_cross_entropy": _cross_entropy,
     "tiny.mean_squared_error": _mean_squared_error,

@@ -6,11 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tvm import relax
 
 from tests.support import torch_oracle
 from tests.support.evaluate_tiny import evaluate, operators
 from tests.support.training import inputs_of, separated, small_module
+from tvm_tiny.relay_passes._straight_line import build
 from tvm_tiny.relay_passes.derive_gradients import DeriveGradients
+from tvm_tiny.relay_passes.separate_trainables import LayerUpdate, SeparateTrainables
+from tvm_tiny.schedules import numerics, qmul
+from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes
+from tvm_tiny.schedules.qmean import QMEAN, QMeanAttributes, fold_count
+
+
+def constant(array: Any) -> Any:
+    return relax.const(np.asarray(array))
+
 
 FRACTION_BITS = 7  # of models that are not from TensorFlow Lite
 
@@ -56,6 +67,52 @@ def test_gradients_end_at_the_first_state(count: int) -> None:
     of_weights = [op for op in found if op.endswith("weight_gradient")]
     assert len(of_weights) == count
     assert len(of_inputs) == count - 1
+
+
+def product_module() -> Any:
+    """Return x -> (conv(x) * conv(x)) -> mean -> logits."""
+    generator = np.random.default_rng(0)
+    x = relax.Var("x", relax.TensorType((1, 4, 4, 3), "int8"))
+
+    def linear(depth: int, channels: int, point: int, name: str) -> tuple[Any, list[Any]]:
+        scales: dict[str, Any] = {"input_scale": 0.05, "output_scale": 0.05, "layer": name}
+        window: dict[str, Any] = {"strides": (1, 1), "padding": (0,) * 4, "dilation": (1, 1)}
+        attrs = QConv2DAttributes(point, 3, -128, 127, **window, **scales)
+        weight = generator.integers(-127, 128, (channels, 1, 1, depth)).astype(np.int8)
+        bias = generator.integers(-500, 500, channels).astype(np.int32)
+        scaling = numerics.quantize_multiplier(np.full(channels, 0.004))
+        return attrs, [constant(array) for array in (weight, bias, *scaling)]
+
+    def body(builder: relax.BlockBuilder) -> list[Any]:
+        branches = []
+        for name in ("one", "two"):
+            attrs, constants = linear(3, 6, 1, name)
+            branches.append(builder.emit(QCONV2D(attrs, x, *constants), name))
+        product = qmul.attributes((0.05, 0.05, 0.05), (3, 3, -4))
+        mixed = builder.emit(qmul.QMUL(product, *branches), "product")
+        attrs, constants = linear(6, 3, -4, "last")
+        pixels = builder.emit(QCONV2D(attrs, mixed, *constants), "pixels")
+        mean = QMeanAttributes((1, 2), 0, 3, 3, *fold_count(1.0, 16))
+        return [builder.emit(QMEAN(mean, pixels), "logits")]
+
+    attrs = {"tiny.output_scales": [0.05], "tiny.output_zero_points": [3]}
+    return build([x], body, attrs)
+
+
+def test_products_of_branches() -> None:
+    module = product_module()
+    updates = [LayerUpdate(name, (0, 1, 2), True) for name in ("one", "two")]
+    separate = SeparateTrainables(updates)
+    derived = DeriveGradients()(separate(module))
+    image = np.random.default_rng(1).integers(-128, 128, (1, 4, 4, 3), np.int8)
+    given = [image, np.array([2], np.int32), np.zeros(1, np.float32)]
+    _, _, *found = evaluate(derived, *given, *(state.initial for state in separate.states))
+    _, expected = torch_oracle.gradients(module, image, [2])
+    for state, gradient in zip(separate.states, found, strict=True):
+        reference = expected[f"{state.layer}.{state.kind}"].reshape(gradient.shape)
+        largest = np.abs(reference).max()
+        assert largest > 0
+        np.testing.assert_allclose(gradient, reference, rtol=1e-5, atol=1e-5 * largest)
 
 
 def test_branches_add_up() -> None:
