@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from math import inf
 
 from tvm_tiny.relay_passes._overlaps import most_shared
 from tvm_tiny.relay_passes.patches import Grid, make_patches, placed
@@ -146,17 +147,27 @@ class StageSearch:
     @property
     def enough(self) -> int:
         """Bytes with which every layer has room."""
-        return max(self.life.single(i, s.chosen) for i, s in enumerate(self._layers))
+        return max(self._alone)
 
     @property
     def largest_layer(self) -> str:
         """The layer that needs the most memory when it runs alone."""
-        sizes = {s.name: self.life.single(i, s.chosen) for i, s in enumerate(self._layers)}
-        return max(sizes, key=lambda name: sizes[name])
+        return self._layers[self._alone.index(self.enough)].name
 
     @cached_property
     def _layers(self) -> list[Layer]:
         return [step for step in self.program.steps if isinstance(step, Layer)]
+
+    @cached_property
+    def _alone(self) -> list[int]:
+        """Bytes that live while each layer runs alone, with its fastest kernel."""
+        return [self.life.single(i, layer.chosen) for i, layer in enumerate(self._layers)]
+
+    @cached_property
+    def _helped_below(self) -> list[float]:
+        """The limit below which each layer needs help; all do that read what arrives by rows."""
+        pairs = zip(self._layers, self._alone, strict=True)
+        return [inf if self._reads_call_back(layer) else size for layer, size in pairs]
 
     def _options(self, first: int, limit: int) -> Iterator[Key]:
         """Parts that begin with a layer and have room, the scratch of kernels aside."""
@@ -196,11 +207,7 @@ class StageSearch:
 
     def _is_useful(self, first: int, last: int, limit: int) -> bool:
         """Whether a layer needs help: has no room, or reads what arrives row by row."""
-        layers = enumerate(self._layers[first:last], first)
-        return any(
-            self.life.single(i, layer.chosen) > limit or self._reads_call_back(layer)
-            for i, layer in layers
-        )
+        return max(self._helped_below[first:last]) > limit
 
     def _reads_call_back(self, layer: Layer) -> bool:
         return bool(self.called_back & set(layer.inputs))
