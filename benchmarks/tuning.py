@@ -38,7 +38,6 @@ from tvm_tiny.pipeline import rewrite  # noqa: E402
 from tvm_tiny.relay_passes.program import program_of  # noqa: E402
 from tvm_tiny.schedules.candidates import Candidate  # noqa: E402
 from tvm_tiny.schedules.dialect import Call  # noqa: E402
-from tvm_tiny.schedules.spaces import points  # noqa: E402
 from tvm_tiny.targets.target import resolve  # noqa: E402
 from tvm_tiny.tuning.choose import NO_DATABASE, Records  # noqa: E402
 from tvm_tiny.tuning.measure import Bench  # noqa: E402
@@ -86,8 +85,7 @@ class Remembering:
 
     def _key(self, call: Call) -> str:
         if id(call) not in self.keys:
-            space = points(call, self.bench.target.core.features)
-            self.keys[id(call)] = call, key_of(call, space)
+            self.keys[id(call)] = call, key_of(call)
         return self.keys[id(call)][1]
 
 

@@ -93,8 +93,9 @@ class _Problem:
     def is_unbounded(self, choice: Choice) -> bool:
         """Whether each layer has its cheapest kernel, and all fit: then nothing is to be solved."""
         return all(
-            chosen.cost <= min(c.cost for c in layer.candidates or (chosen,) if c.kernel)
+            chosen.cost <= other.cost or other.kernel is None  # costs are there, kernels are made
             for layer, chosen in zip(self.program.layers, choice, strict=True)
+            for other in layer.candidates
         ) and self.fits(choice)
 
     def fits(self, choice: Choice) -> bool:

@@ -132,7 +132,7 @@ def test_a_missing_database_is_an_error(tmp_path: Path) -> None:
 
 
 def store(folder: Path, call: Call, version: Version, rows: Mapping[str, Measurement]) -> None:
-    database, key = Database(folder), key_of(call, points(call, M4.features))
+    database, key = Database(folder), key_of(call)
     for point, measured in rows.items():
         database.add(key, version, title_of(call), point, measured)
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.layers import Layer
 from tvm_tiny.errors import ArtefactError
-from tvm_tiny.tuning.database import RECORDS, Database, Version, kernel_library_hash
+from tvm_tiny.schedules.candidates import candidates
+from tvm_tiny.targets.board import cores
+from tvm_tiny.tuning.database import RECORDS, Database, Version, kernel_library, kernel_library_hash
 from tvm_tiny.tuning.trial import Measurement
 
 VERSION = Version("core", "compiler 12", "0123")
@@ -58,5 +61,16 @@ def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
         Database(tmp_path)
 
 
-def test_the_hash_is_of_all_kernels() -> None:
+def test_the_hash_is_of_all_that_inference_runs() -> None:
     assert len(kernel_library_hash()) == 16
+    names = set(kernel_library())
+    assert {"qconv2d.py", "requantization.py", "tvm_tiny.h", "tvm_tiny_helium.c"} <= names
+    features = {f for core in cores().values() for f in core.features}
+    for name in ("conv3x3 6x6x8->8", "dw3x3 6x6x8", "fc 16->8", "add 4x4x8"):
+        for candidate in candidates(Layer.parse(name).call(), features):
+            assert candidate.kernel is None or set(candidate.kernel.sources) <= names
+
+
+def test_the_hash_is_not_of_training() -> None:
+    training = {"adam.py", "gradients.py", "tvm_tiny_gradient.c", "tvm_tiny_wide.h"}
+    assert not training & set(kernel_library())

@@ -54,7 +54,7 @@ def add(
     rows: Mapping[str, Measurement],
 ) -> None:
     for point, measured in rows.items():
-        database.add(key_of(call, space), version, title_of(call), point, measured)
+        database.add(key_of(call), version, title_of(call), point, measured)
 
 
 def test_what_was_written_is_read(folder: Path, call: Call, space: list[Candidate]) -> None:

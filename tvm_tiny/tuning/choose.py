@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Protocol
+from typing import Any, Protocol
 
 from tvm_tiny.errors import ArtefactError, StaleRecordsWarning
 from tvm_tiny.schedules import costs
@@ -38,7 +38,7 @@ class Records(Protocol):
         """Whether anything may have been measured of a call; asked before its points are made."""
 
     def known(self, call: Call, space: Sequence[Candidate]) -> Mapping[str, Measurement]:
-        """What was measured of a call's points, by their names; nothing that is stale."""
+        """What was measured of a call's points, its space, by names; nothing that is stale."""
 
     def count(self) -> int:
         """How many measurements there are that are not stale."""
@@ -72,7 +72,7 @@ class MeasuredKernels(Catalogue):
         metric = self._metric(known)
         priced = [self._with_figures(c, known.get(point_name(c)), metric) for c in found]
         floor = _floor(priced, every)
-        return _sorted(c if c.measured else replace(c, price=max(c.cost, floor)) for c in priced)
+        return _sorted(c if c.measured else _with(c, price=max(c.cost, floor)) for c in priced)
 
     def _metric(self, known: Mapping[str, Measurement]) -> Metric:
         """Cycles of a board where all have them."""
@@ -90,14 +90,14 @@ class MeasuredKernels(Catalogue):
             return self._predicted(candidate)
         instructions = measurement.instructions or candidate.instructions
         figures = Measured(instructions, price if metric != "instructions" else None)
-        return replace(candidate, instructions=instructions, measured=figures, price=price)
+        return _with(candidate, instructions=instructions, measured=figures, price=price)
 
     def _predicted(self, candidate: Candidate) -> Candidate:
         if not self._has_cycles:
-            return replace(candidate, price=candidate.instructions)
+            return _with(candidate, price=candidate.instructions)
         cycles = candidate.cycles(self.core.cycle_model)
         price = round(candidate.instructions * self._usual) if cycles is None else cycles
-        return replace(candidate, price=price)
+        return _with(candidate, price=price)
 
     @property
     def _has_cycles(self) -> bool:
@@ -118,6 +118,11 @@ def _floor(priced: Sequence[Candidate], every: Sequence[Candidate]) -> int:
     if default is None or point_name(default) not in measured:
         return 0
     return min(measured.values()) + 1
+
+
+def _with(candidate: Candidate, **figures: Any) -> Candidate:
+    """The candidate with other figures; its kernel is made once for both."""
+    return replace(candidate, make=lambda: candidate.kernel, **figures)
 
 
 def _sorted(found: Iterable[Candidate]) -> list[Candidate]:
@@ -143,12 +148,12 @@ class StoredRecords:
         return StoredRecords(Database(folder), Version.of(target))
 
     def is_known(self, call: Call) -> bool:
-        """Whether a layer of its shapes was measured; keys need kernels."""
+        """Whether a layer of its shapes was measured."""
         return title_of(call) in self._titles
 
     def known(self, call: Call, space: Sequence[Candidate]) -> Mapping[str, Measurement]:
         """What was measured of a call's points."""
-        return self.database.known(key_of(call, space), self.version)
+        return self.database.known(key_of(call), self.version)
 
     def count(self) -> int:
         """How many layers have measurements of this version."""

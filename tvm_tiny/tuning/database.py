@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -33,6 +34,7 @@ BLOCK = "layer"
 _POINT, _MEASUREMENT = "tiny.point", "tiny.measurement"
 _SECONDS = 1e-9  # that MetaSchedule is told for a cycle
 _LIBRARY = ("tvm_tiny.schedules", "tvm_tiny")  # packages with kernels, with the runtime
+_RUNTIME_HEADER = "tvm_tiny.h"  # that all kernels include
 
 
 @dataclass(frozen=True)
@@ -58,16 +60,33 @@ def _compiler_version() -> str:
 
 @cache
 def kernel_library_hash() -> str:
-    """Of schedules/*.py and runtime/*."""
+    """Of schedules/*.py and the files of the C runtime that these use; training has its own."""
     digest = hashlib.sha256()
-    schedules, package = (files(name) for name in _LIBRARY)
-    for source in [*_sources(schedules, ".py"), *_sources(package / "runtime", "")]:
-        digest.update(source.name.encode())
-        digest.update(source.read_bytes())
+    for name, content in kernel_library().items():
+        digest.update(name.encode())
+        digest.update(content)
     return digest.hexdigest()[:16]
 
 
-def _sources(folder: Traversable, suffix: str) -> Iterator[Traversable]:
+def kernel_library() -> Mapping[str, bytes]:
+    """All files that the code of an inference's kernels depends on, by name."""
+    schedules, package = (files(name) for name in _LIBRARY)
+    made = {entry.name: entry.read_bytes() for entry in _files(schedules, ".py")}
+    runtime = {entry.name: entry.read_bytes() for entry in _files(package / "runtime", "")}
+    used: set[str] = set()
+    new = {_RUNTIME_HEADER}.union(*map(_named, made.values()))
+    while new := (new & set(runtime)) - used:
+        used |= new
+        new = set().union(*(_named(runtime[name]) for name in new))
+    return made | {name: runtime[name] for name in sorted(used)}
+
+
+def _named(content: bytes) -> set[str]:
+    """Files of the C runtime that a source includes, or brings into firmware."""
+    return set(re.findall(r'"(tvm_tiny\w*\.[ch])"', content.decode()))
+
+
+def _files(folder: Traversable, suffix: str) -> Iterator[Traversable]:
     for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
         if entry.is_file() and entry.name.endswith(suffix):
             yield entry

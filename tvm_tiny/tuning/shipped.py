@@ -68,7 +68,7 @@ class ShippedRecords:
 
     def known(self, call: Call, space: Sequence[Candidate]) -> Mapping[str, Measurement]:
         """What was measured of a call's points."""
-        layer = self.table.layers.get(key_of(call, space))
+        layer = self.table.layers.get(key_of(call))
         points = layer.points if layer else {}
         return {
             name: Measurement(None, None, FAILED) if figures is None else Measurement(*figures)

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from tvm_tiny.relay_passes.program import Program
-from tvm_tiny.schedules import spaces
-from tvm_tiny.schedules.candidates import PORTABLE, Candidate
+from tvm_tiny.schedules import numerics, requantization, scaling, spaces
+from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.schedules.dialect import Call
+from tvm_tiny.schedules.requantization import RequantizeAttributes
+
+_VALUES = ("input_zero_point", "output_zero_point", "clamp_min", "clamp_max")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +31,7 @@ class Task:
     @cached_property
     def key(self) -> str:
         """What equal layers of all models have in common: see `key_of`."""
-        return key_of(self.call, self._space)
+        return key_of(self.call)
 
     @cached_property
     def _space(self) -> list[Candidate]:
@@ -37,8 +40,15 @@ class Task:
     @cached_property
     def points(self) -> tuple[Candidate, ...]:
         """The space; first comes what a build without measurements takes."""
-        able = {c.variant for c in self._space if not c.options and c.kernel is not None}
-        return tuple(c for c in self._space if c.variant in able)
+        return tuple(c for c in self._space if c.variant in self.able)
+
+    @cached_property
+    def able(self) -> tuple[str, ...]:
+        """The variants that can do the layer, what a build without measurements takes first.
+
+        Equal layers may differ in that, by their weights.
+        """
+        return tuple(c.variant for c in self._space if not c.options and c.kernel is not None)
 
     @property
     def default(self) -> Candidate:
@@ -68,36 +78,34 @@ def point_name(candidate: Candidate) -> str:
 
 def tasks_of(program: Program, features: Collection[str]) -> list[Task]:
     """The distinct layers of a program that have a choice, in its order."""
-    found: dict[str, Task] = {}
+    found: dict[tuple[str, tuple[str, ...]], Task] = {}
     for layer in program.layers:
         if layer.call is not None:
             task = Task(layer.call, frozenset(features))
-            found.setdefault(task.key, task).layers.append(layer.name)
+            found.setdefault((task.key, task.able), task).layers.append(layer.name)
     return [task for task in found.values() if len(task.points) > 1]
 
 
-def key_of(call: Call, candidates: Iterable[Candidate]) -> str:
-    """What the cycles of a layer's kernels depend on.
+def key_of(call: Call) -> str:
+    """What the cycles of a layer's kernels depend on, told without making any.
 
-    Shapes and attributes but its name and real scales; of weights only what decides which kernels
-    can do the layer, and in which form: the names of their micro-kernels tell. By how much a
-    form shifts is one in all.
+    Shapes and attributes but its name and real scales; of zero points, clamps and weights only
+    what decides the form that kernels have.
     """
     attributes = {
         name: value
         for name, value in call.attributes.as_dict().items()
         if name != "layer" and not _is_real(value)
     }
+    if isinstance(call.attributes, RequantizeAttributes):
+        for name in _VALUES:
+            del attributes[name]
+        attributes["form"] = _form(call, call.attributes)
     arguments = [
         [type(argument).__name__, list(argument.shape), str(argument.dtype)]
         for argument in call.arguments
     ]
-    forms = [
-        [found.variant, found.kernel.name, sorted(_form(f.name) for f in found.kernel.microkernels)]
-        for found in candidates
-        if not found.options and found.variant != PORTABLE and found.kernel is not None
-    ]
-    content = [call.operator.name, attributes, arguments, forms]
+    content = [call.operator.name, attributes, arguments]
     text = json.dumps(content, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -108,6 +116,18 @@ def _is_real(value: object) -> bool:
     )
 
 
-def _form(name: str) -> str:
-    """A micro-kernel's name without the number of bits that it shifts by."""
-    return re.sub(r"(floored|rounded)\d+", r"\1", name)
+def _form(call: Call, attrs: RequantizeAttributes) -> list[object]:
+    """How a layer's sums become int8: what is clamped, and which roundings are exact."""
+    low, high = attrs.clamp_min, attrs.clamp_max
+    clamps = [low > numerics.INT8_MIN, high < numerics.INT8_MAX, low >= attrs.output_zero_point]
+    constants = [argument for argument in call.arguments if isinstance(argument, np.ndarray)]
+    if len(constants) < len(call.arguments) - 1:
+        return [*clamps]  # weights that are trained are tensors
+    weight, bias, multiplier, shift = constants
+    is_depthwise = weight.ndim == 3
+    taps = weight.reshape(-1, len(bias)).T if is_depthwise else weight.reshape(len(bias), -1)
+    bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
+    layer = scaling.layer_of(attrs, taps, bias, multiplier, shift)
+    forms = [scaling.choose(layer), scaling.rounded(layer)]
+    names = [form and re.sub(r"\d+$", " by one shift", form.name) for form in forms]
+    return [*clamps, is_wide, *names, int(np.sign(shift.max()))]

@@ -270,7 +270,9 @@ class _Run:
         jobs = [(state, number) for state, numbers in turn for number in numbers]
         for state, numbers in turn:
             self._predict(state, numbers)
-        unknown = [job for job in jobs if self._find(*job) is None]
+        # layers of one key, of which not all variants can do each, share their measurements
+        names = {(s.task.key, point_name(s.task.points[n])): (s, n) for s, n in reversed(jobs)}
+        unknown = [job for job in reversed(names.values()) if self._find(*job) is None]
         self.reused += len(jobs) - len(unknown)
         for first in range(0, len(unknown), TRIALS_AT_ONCE):
             self._measure_now(unknown[first : first + TRIALS_AT_ONCE])
