@@ -48,7 +48,7 @@ class LayerUpdate:
         return self.bias or bool(self.weight_channels)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class State:
     """A parameter of `main` that training changes: its name, its first values, its layer.
 
@@ -58,7 +58,7 @@ class State:
     name: str
     initial: Array
     layer: str
-    kind: str  # "weight" or "bias"
+    kind: str  # "weight", "bias", or what an optimizer keeps of one
     channels: tuple[int, ...] = ()
 
     @property

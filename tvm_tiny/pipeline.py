@@ -7,7 +7,7 @@ Every step is a pure function of the one before; `build` in build_firmware.py ru
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import tvm
 
@@ -27,6 +27,7 @@ from tvm_tiny.relay_passes.fuse_gradients import FuseGradients
 from tvm_tiny.relay_passes.live_bytes import live_bytes
 from tvm_tiny.relay_passes.memory_steps import MemoryStep, memory_steps
 from tvm_tiny.relay_passes.merge_equal_channels import MergeEqualChannels
+from tvm_tiny.relay_passes.optimizer import Optimizer
 from tvm_tiny.relay_passes.order_operators import order_operators
 from tvm_tiny.relay_passes.order_updates import OrderUpdates
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan
@@ -78,7 +79,7 @@ class Training:
 
     updates: tuple[LayerUpdate, ...]
     loss: str = LOSSES[0]
-    is_scaled: bool = True  # quantisation-aware scaling of gradients
+    optimizer: Optimizer = field(default_factory=Optimizer)
 
 
 def rewrite(module: tvm.IRModule) -> tvm.IRModule:
@@ -130,13 +131,14 @@ def derive_training(module: tvm.IRModule, training: Training) -> Derived:
             frozen = graph_pass(frozen)
         separated = with_frozen_part(separated, frozen)
     # backwards from the loss, only what leads to a state; gradients become new values
-    appended = AppendUpdates(separate.states, training.is_scaled)(DeriveGradients()(separated))
+    append = AppendUpdates(separate.states, training.optimizer)
+    appended = append(DeriveGradients()(separated))
     # masks, scales, gradients and updates in one loop each; then all at once, so that inputs die
     fused = FuseGradients()(appended)
     ordered = OrderUpdates()(fused)
     stages = {"gradients kept": appended, "fused": fused, "updated at once": ordered}
     saved = tuple(MemoryStep(name, live_bytes(stage)) for name, stage in stages.items())
-    return Derived(ordered, tuple(separate.states), saved)
+    return Derived(ordered, append.states, saved)
 
 
 def plan_training(

@@ -25,7 +25,7 @@ from tvm_tiny.schedules.training.float_steps import (
     along,
     fused,
 )
-from tvm_tiny.schedules.training.sgd_update import inner_of
+from tvm_tiny.schedules.training.sgd_update import inner_of, places_of
 
 
 @dataclass(frozen=True)
@@ -43,11 +43,15 @@ class AdamMomentAttributes(Attributes):
 
 @dataclass(frozen=True)
 class AdamUpdateAttributes(Attributes):
-    """Shares of the moments that stay, and what keeps the quotient finite."""
+    """Shares of the moments that stay, and what keeps the quotient finite.
+
+    Moments are of the `channels` on the parameter's last axis, in their order; none are all.
+    """
 
     first_decay: float
     second_decay: float
     epsilon: float
+    channels: tuple[int, ...] = ()
 
 
 def infer(
@@ -152,15 +156,19 @@ def update_meaning(
     step: Array,
 ) -> Array:
     """parameter - rate * first' / (sqrt(second') + epsilon), moments without their bias to 0."""
+    chosen = list(attrs.channels) or slice(None)
     number = float(step.reshape(-1)[0])
     if not number >= 1:
         return parameter
     shares = [-np.expm1(np.floor(number) * np.log(d)) for d in _decays(attrs)]
     with np.errstate(all="ignore"):
         root = np.sqrt(second.astype(np.float64) / shares[1]) + attrs.epsilon
-        moved = parameter - rate.astype(np.float64) / shares[0] * first / root
+        old = parameter[..., chosen]
+        moved = old - rate.astype(np.float64) / shares[0] * first / root
         moved = moved.astype(np.float32)
-    return np.where(np.isfinite(moved), moved, parameter)
+    result = parameter.copy()
+    result[..., chosen] = np.where(np.isfinite(moved), moved, old)
+    return result
 
 
 def update_kernel(
@@ -173,14 +181,14 @@ def update_kernel(
 ) -> Kernel:
     """One pass, in place."""
     rests = [1.0 - decay for decay in _decays(attrs)]
+    factors = np.array([*rests, attrs.epsilon], np.float32)
     arguments: list[Named] = [("parameter", parameter), ("first", first), ("second", second)]
     return runtime_kernel(
         "adam_update",
         "tiny_adam_update",
         [*arguments, ("rate", rate), ("step", step)],
         parameter,
-        [parameter.elements],
-        constants=[("factors", np.array([*rests, attrs.epsilon], np.float32))],
+        constants=[("factors", factors), ("places", places_of(parameter, attrs.channels, 0, 1))],
         sources=UPDATE_SOURCES,
         overlaps=[IN_PLACE, None, None, None, None],
     )

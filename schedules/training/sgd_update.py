@@ -95,11 +95,16 @@ def kernel(
 
 
 def places(attrs: SgdUpdateAttributes, parameter: TensorSpec, scale: Argument) -> Array:
+    """Those of the attributes' channels and axis."""
+    return places_of(parameter, attrs.channels, attrs.axis, int(np.prod(scale.shape)))
+
+
+def places_of(parameter: TensorSpec, channels: tuple[int, ...], axis: int, scales: int) -> Array:
     """What the C functions read; see tvm_tiny_update.h."""
-    columns, scales = parameter.shape[-1], int(np.prod(scale.shape))
-    listed = () if attrs.channels == tuple(range(columns)) else attrs.channels
+    columns = parameter.shape[-1]
+    listed = () if channels == tuple(range(columns)) else channels
     extents = (parameter.elements // columns, columns, len(listed) or columns, bool(listed))
-    values = (*extents, inner_of(parameter, attrs.axis), scales, *listed)
+    values = (*extents, inner_of(parameter, axis), scales, *listed)
     return np.array(values, np.int32)
 
 

@@ -9,15 +9,17 @@ import pytest
 
 from tests.support.evaluate_tiny import calls, evaluate, operators
 from tests.support.training import inputs_of, separated
+from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.relay_passes.append_updates import AppendUpdates
 from tvm_tiny.relay_passes.derive_gradients import DeriveGradients
+from tvm_tiny.relay_passes.optimizer import Optimizer
 from tvm_tiny.schedules.dialect import attributes_of
 
 
 def appended(count: int = 3, is_scaled: bool = True) -> tuple[Any, Any, Any]:
     module, states = separated(count)
     derived = DeriveGradients()(module)
-    return AppendUpdates(states, is_scaled)(derived), derived, states
+    return AppendUpdates(states, Optimizer(is_scaled=is_scaled))(derived), derived, states
 
 
 @pytest.mark.parametrize("is_scaled", [True, False])
@@ -64,3 +66,27 @@ def test_scales_are_those_of_the_published_rule() -> None:
 def test_a_step_for_each_state() -> None:
     module, _, states = appended()
     assert operators(module).count("sgd_update") == len(states)
+
+
+def test_a_velocity_is_kept_of_what_is_trained() -> None:
+    module, states = separated(3)
+    append = AppendUpdates(states, Optimizer("momentum", momentum=0.5))
+    moved = append(DeriveGradients()(module))
+    kept = append.states[len(states) :]
+    assert [state.name for state in kept] == [f"{state.name}_velocity" for state in states]
+    assert kept[0].spec.shape[-1] == len(states[0].channels)
+    assert list(moved["main"].attrs["tiny.states"]) == [state.name for state in append.states]
+    # two steps with the same gradient: the second velocity is 1.5 times the first
+    given = inputs_of(moved, append.states, rate=0.0)
+    _, _, *first = evaluate(moved, *given)
+    _, _, *second = evaluate(moved, *given[:3], *first)
+    velocities = slice(len(states), None)
+    for one, two in zip(first[velocities], second[velocities], strict=True):
+        assert np.any(one)
+        np.testing.assert_allclose(two, np.float32(1.5) * one, rtol=1e-5)
+
+
+def test_adam_is_not_for_integers() -> None:
+    module, states = separated(3)
+    with pytest.raises(UnsupportedError, match="Adam trains float models"):
+        AppendUpdates(states, Optimizer("adam"))(DeriveGradients()(module))

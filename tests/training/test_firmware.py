@@ -10,6 +10,7 @@ import pytest
 from tests.support.training import NET
 from tvm_tiny import zoo
 from tvm_tiny.errors import InputError, TargetError, TrainingError
+from tvm_tiny.relay_passes.optimizer import Optimizer
 from tvm_tiny.training.build import build_training, predict_memory
 from tvm_tiny.training.firmware import TrainingFirmware
 from tvm_tiny.training.update_plan import SparseUpdate
@@ -75,6 +76,22 @@ def test_the_firmware_takes_the_same_steps(model: object, core: str) -> None:
         np.testing.assert_array_equal(weights, built.weights[name], err_msg=name)
     changed = [np.any(s.initial != steps.weights[s.name]) for s in built.states.states]
     assert sum(changed) > len(changed) / 2
+
+
+@pytest.mark.qemu
+def test_momentum_takes_the_same_steps_on_the_target(model: object) -> None:
+    optimizer = Optimizer("momentum", momentum=0.8)
+    built = build_training(model, "cortex-m4", update="last:3", optimizer=optimizer, name="small")
+    images, labels = samples(20)
+    pairs = zip(images, labels, strict=True)
+    losses = [built.train_step(x[None], int(y), RATE / 5) for x, y in pairs]
+    steps = built.run_steps(images, labels, RATE / 5)
+    np.testing.assert_array_equal(steps.losses, np.array(losses, np.float32))
+    for name, weights in steps.weights.items():
+        np.testing.assert_array_equal(weights, built.weights[name], err_msg=name)
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    predicted = predict_memory(model, "cortex-m4", update="last:3", optimizer=optimizer)
+    assert predicted.trainable_bytes == built.memory()["trainable_bytes"]
 
 
 def test_an_image_brings_the_weights_back(fresh: TrainingFirmware) -> None:

@@ -379,7 +379,8 @@ class _Generator:
             return None
         rows = []
         for state in self.states.states:
-            symbol = self._constant(f"initial_{state.name}", state.initial)
+            is_zero = not state.initial.any()
+            symbol = "" if is_zero else self._constant(f"initial_{state.name}", state.initial)
             label, offset = self.labels[state.name], self.states.offsets[state.name]
             rows.append(
                 {

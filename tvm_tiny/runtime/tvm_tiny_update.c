@@ -157,15 +157,22 @@ static float complement_of_power(float rest, float step) {
 }
 
 void tiny_adam_update(const float *parameter, const float *first, const float *second,
-                      const float *rate, const float *step, const float *factors, float *y,
-                      int32_t count) {
-  const int32_t is_step = step[0] >= 1.0f; /* not NaN */
-  const float steps = is_step ? step[0] : 1.0f;
-  const float factor = rate[0] / complement_of_power(factors[0], steps);
-  const float share = complement_of_power(factors[1], steps);
-  for (int32_t i = 0; i < count; ++i) {
-    const float root = tiny_square_root(second[i] / share) + factors[2];
-    const float moved = __builtin_fmaf(-factor, first[i] / root, parameter[i]);
-    y[i] = is_step && tiny_is_finite(moved) ? moved : parameter[i];
+                      const float *rate, const float *step, const float *factors,
+                      const int32_t *places, float *y) {
+  const update_job job = job_of(places, rate, factors);
+  move(y, parameter, places, (int32_t)sizeof *y);
+  if (!(step[0] >= 1.0f)) { /* or NaN */
+    return;
+  }
+  const float factor = job.rate / complement_of_power(factors[0], step[0]);
+  const float share = complement_of_power(factors[1], step[0]);
+  for (int32_t row = 0; row < job.rows; ++row) {
+    for (int32_t number = 0; number < job.chosen; ++number) {
+      const int32_t i = column_of(job.listed, number);
+      const float root = tiny_square_root(*second++ / share) + factors[2];
+      const float moved = __builtin_fmaf(-factor, *first++ / root, y[i]);
+      y[i] = tiny_is_finite(moved) ? moved : y[i];
+    }
+    y += job.columns;
   }
 }

@@ -47,10 +47,10 @@ void tiny_second_moment(const float *moment, const float *gradient, const float 
                         int32_t scales);
 
 /* Adam's step from both moments, at step 1, 2, ...; factors are (1 - decay of the first moment,
- * 1 - decay of the second, epsilon).
+ * 1 - decay of the second, epsilon). Moments lie as gradients do above.
  */
 void tiny_adam_update(const float *parameter, const float *first, const float *second,
-                      const float *rate, const float *step, const float *factors, float *y,
-                      int32_t count);
+                      const float *rate, const float *step, const float *factors,
+                      const int32_t *places, float *y);
 
 #endif /* TVM_TINY_UPDATE_H */

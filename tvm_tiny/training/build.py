@@ -21,14 +21,13 @@ from tvm_tiny.pipeline import (
     rewrite_for_training,
 )
 from tvm_tiny.relay_passes.choose_kernels import Limits
+from tvm_tiny.relay_passes.optimizer import Optimizer
 from tvm_tiny.relay_passes.separate_trainables import LOSSES
 from tvm_tiny.targets.board import cores
 from tvm_tiny.targets.linker import largest_arena
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.training.firmware import TrainingFirmware
 from tvm_tiny.training.update_plan import SparseUpdate
-
-OPTIMIZERS = {"sgd_qas": True, "sgd": False}  # whether gradients are scaled
 
 
 def build_training(
@@ -37,7 +36,7 @@ def build_training(
     *,
     update: SparseUpdate | str = "full",
     loss: str = LOSSES[0],
-    optimizer: str = "sgd_qas",
+    optimizer: Optimizer | str = "sgd_qas",
     name: str | None = None,
     sram: int | None = None,
     flash: int | None = None,
@@ -47,9 +46,10 @@ def build_training(
 
     `model` is anything `load` takes, quantised to int8. `update` says what is trained: a
     SparseUpdate, or a word that it parses. `loss` is "softmax_cross_entropy" (of the values before
-    a softmax at the model's end, against a class) or "mean_squared_error". `optimizer` is
-    "sgd_qas", gradient descent with quantisation-aware scaling, or "sgd" without. The learning
-    rate is an argument of each step.
+    a softmax at the model's end, against a class) or "mean_squared_error". `optimizer` is an
+    Optimizer or the name of one: "sgd_qas", gradient descent with quantisation-aware scaling, "sgd"
+    without, "momentum", "sgd_momentum_unscaled", or for float models "adam". The learning rate is
+    an argument of each step.
 
     Raises ModelError, UnsupportedError, PlanError, TargetError, DoesNotFitError, MissingToolError.
     """
@@ -86,6 +86,7 @@ def predict_memory(
     *,
     update: SparseUpdate | str = "full",
     loss: str = LOSSES[0],
+    optimizer: Optimizer | str = "sgd_qas",
     sram: int | None = None,
     flash: int | None = None,
     optimize: str = "speed",
@@ -96,7 +97,7 @@ def predict_memory(
     """
     _register.register()
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
-    module, training = _training(model, chosen, update, loss, "sgd_qas")
+    module, training = _training(model, chosen, update, loss, optimizer)
     with counting_stacks(chosen):
         planned = plan_training(module, training, chosen.core.features, _limits(chosen, optimize))
     saved = (*planned.derived.saved, *planned.steps)
@@ -112,7 +113,7 @@ def compile_for(
     target: Target,
     update: SparseUpdate | str,
     loss: str = LOSSES[0],
-    optimizer: str = "sgd_qas",
+    optimizer: Optimizer | str = "sgd_qas",
     symbol: str = "model",
     optimize: str = "speed",
 ) -> Compiled:
@@ -127,13 +128,14 @@ def _limits(target: Target, optimize: str) -> Limits:
 
 
 def _training(
-    model: Any, target: Target, update: SparseUpdate | str, loss: str, optimizer: str
+    model: Any,
+    target: Target,
+    update: SparseUpdate | str,
+    loss: str,
+    optimizer: Optimizer | str,
 ) -> tuple[tvm.IRModule, Training]:
     """The rewritten module, and what of it is trained."""
-    if optimizer not in OPTIMIZERS:
-        raise TargetError(
-            f"unknown optimizer {optimizer!r}; known are {', '.join(OPTIMIZERS)}", where="optimizer"
-        )
+    how = Optimizer.parse(optimizer) if isinstance(optimizer, str) else optimizer
     if "fpu" not in target.core.features:
         raise TargetError(
             "training needs a core with a floating point unit",
@@ -142,4 +144,4 @@ def _training(
         )
     plan = SparseUpdate.parse(update) if isinstance(update, str) else update
     module = rewrite_for_training(importers.load(model))
-    return module, Training(plan.resolve(module), loss, OPTIMIZERS[optimizer])
+    return module, Training(plan.resolve(module), loss, how)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,9 +31,11 @@ MOMENTS = {
 }
 
 
-def update_samples(shape: tuple[int, ...]) -> list[Any]:
+def update_samples(shape: tuple[int, ...], channels: int = 0) -> list[Any]:
     """Return early and late steps, some that are none, moments that are not finite."""
-    parameter, first, second = floats(shape), floats(shape, 1), np.abs(floats(shape, 2))
+    parameter = floats(shape)
+    shape = (*shape[:-1], channels or shape[-1])
+    first, second = floats(shape, 1), np.abs(floats(shape, 2))
     states = [(first, second), (edges(shape), np.abs(edges(shape, 1)))]
     rates, steps = (1e-3, np.nan), (1, 2, 1000, 3e7, np.inf, 0, np.nan)
     return [
@@ -47,6 +50,9 @@ UPDATE = AdamUpdateAttributes(0.9, 0.999, 1e-8)
 CASES = MOMENTS | {
     str(shape): Case(ADAM_UPDATE, UPDATE, update_samples(shape)) for shape in [(1,), (3, 3, 7)]
 }
+CASES["channels"] = Case(
+    ADAM_UPDATE, replace(UPDATE, channels=(4, 1, 5)), update_samples((2, 3, 7), 3)
+)
 
 
 @pytest.mark.parametrize("name", CASES)
