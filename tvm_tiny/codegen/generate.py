@@ -391,7 +391,11 @@ class _Generator:
                     "nbytes": state.initial.nbytes,
                 }
             )
-        shapes = ";".join(f"{s.name} {_shape(s.spec)}" for s in self.states.states)
+        # images of weights are for this model alone: what is trained, and what it begins with
+        identity = 0
+        for state in self.states.states:
+            identity = zlib.crc32(f"{state.name} {_shape(state.spec)}".encode(), identity)
+            identity = zlib.crc32(state.initial.tobytes(), identity)
         loss, target, rate = (
             self.program.outputs[0].tensor,
             self.program.inputs[-2].tensor,
@@ -401,7 +405,7 @@ class _Generator:
         return {
             "states": rows,
             "state_bytes": self.states.state_bytes,
-            "identity": f"0x{zlib.crc32(shapes.encode()):08x}u",
+            "identity": f"0x{identity:08x}u",
             "loss": self.labels[loss],
             "target": self.labels[target],
             "target_elements": spec.elements,
