@@ -40,6 +40,7 @@ class Outputs:
     row_bytes: int
     tap_bytes: int
     scaling: Scaling
+    tile: int = 0  # outputs at a time at the most, 0 for what is the best by instructions
 
     @property
     def gap(self) -> int:
@@ -51,6 +52,7 @@ class Outputs:
         """Part of the names of micro-kernels."""
         size = f"{self.height}x{self.width}_by{self.step}"
         size += f"_{self.pitch}" if self.gap else ""
+        size += f"_tiles{self.tile}" if self.tile else ""
         return f"{size}_rows{self.row_bytes}_{self.tap_bytes}_{self.scaling.name}"
 
 
@@ -124,7 +126,7 @@ class _ThreeByThree:
     def _row(self) -> list[str]:
         o = self.outputs
         pairs, is_odd = divmod(o.width, 2)
-        chunk = min(pairs, ROW_PAIRS, LARGEST_OFFSET // o.step // 2)
+        chunk = min(pairs, o.tile // 2 or ROW_PAIRS, LARGEST_OFFSET // o.step // 2)
         loops = pairs // chunk if chunk and pairs > chunk else 0
         lines: list[str] = []
         if loops:
@@ -189,7 +191,7 @@ class _Strided:
         self.biases += self.biases % 8
         self.y, self.left, self.tiles = (self.biases + 32 + 4 * i for i in range(3))
         self.frame = -(-(self.tiles + 4) // 8) * 8 + 4
-        self.tile = self._best_tile()
+        self.tile = min(outputs.tile or self._best_tile(), outputs.width)
         self.registers = Registers(
             plane="r0",
             x="r1",

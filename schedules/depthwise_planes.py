@@ -43,6 +43,7 @@ LARGEST_TABLE = 200  # words of weights, which lie on the stack
 LARGEST_PAIR_OFFSET = 1020  # of LDRD
 OUTPUTS_OF_TILE, OUTPUTS_IN_REACH = 8, 4
 LARGEST_VARIETY = 4  # of shifts that have functions of their own
+SMALL_TILES, PAIR_TILES, POLYNOMIAL_TILES = (4, 8, 24), (4, 6, 8), (1, 2, 3)  # other ones
 LARGEST_STEP = 2  # from window to window, of polynomials
 
 
@@ -57,14 +58,14 @@ def kernel(
     *,
     has_dsp: bool = True,
     is_single: bool = False,
+    tile: int = 0,
 ) -> Kernel | None:
     """The kernel; None for large windows, far offsets, and arithmetic that does not fit.
 
     It gathers two channels at once if it can. `is_single` is one at a time, with half the scratch;
-    None where that is the same.
+    None where that is the same. A `tile` is one of `tiles`.
     """
-    job = _Job(attrs, data, output, weight, has_dsp, is_single=is_single)
-    job = job.turned if job.is_better_turned else job
+    job = _job(attrs, data, output, weight, has_dsp, is_single, tile)
     taps = weight.reshape(-1, weight.shape[2]).T
     layer = scaling.layer_of(attrs, taps, bias, multiplier, shift)
     found = _kernel_of(job, layer) if job.is_supported else None
@@ -72,6 +73,39 @@ def kernel(
         job = replace(job, has_halves=True)
         found = _kernel_of(job, layer) if job.is_supported else None
     return found
+
+
+def tiles(
+    attrs: QDepthwiseConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    weight: Array,
+    *,
+    has_dsp: bool = True,
+    is_single: bool = False,
+) -> list[int]:
+    """Outputs at a time, other than the usual ones, that a kernel may be made with."""
+    job = _job(attrs, data, output, weight, has_dsp, is_single)
+    if not job.is_supported or job.phases.number > 1:
+        return []
+    width = job.phases.widths[0]
+    known = POLYNOMIAL_TILES if job.is_polynomial else PAIR_TILES
+    known = SMALL_TILES if job.is_small else known
+    reach = LARGEST_OFFSET // job.output_step
+    return [tile for tile in known if tile <= min(width, reach)]
+
+
+def _job(
+    attrs: QDepthwiseConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    weight: Array,
+    has_dsp: bool,
+    is_single: bool,
+    tile: int = 0,
+) -> _Job:
+    job = _Job(attrs, data, output, weight, has_dsp, is_single=is_single, tile=tile)
+    return job.turned if job.is_better_turned else job
 
 
 def _kernel_of(job: _Job, layer: scaling.Layer) -> Kernel | None:
@@ -117,6 +151,7 @@ class _Job:
     is_turned: bool = False
     has_halves: bool = False  # where polynomials would do if they could
     is_single: bool = False
+    tile: int = 0  # outputs at a time, 0 for the usual ones
 
     @property
     def turned(self) -> _Job:
@@ -263,6 +298,7 @@ class _Job:
             self.attrs.strides[0] * row_bytes,
             self.attrs.dilation[0] * row_bytes,
             form,
+            self.tile,
         )
         rows = self.weight.shape[0]
         if self.is_small:

@@ -77,7 +77,8 @@ class _Convolve:
     def __init__(self, outputs: Outputs, rows: int, words: int, stride: int) -> None:
         self.outputs, self.rows, self.words = outputs, rows, words
         self.has_between = stride == 1
-        self.tile = min(LARGEST_TILE, (LARGEST_OFFSET // outputs.step + 1) // 2)
+        reach = (LARGEST_OFFSET // outputs.step + 1) // 2
+        self.tile = min(outputs.tile or LARGEST_TILE, LARGEST_TILE, reach)
         self.parameters = 4 * rows * words  # bytes
         own = self.parameters + 4 * (1 + len(outputs.scaling.columns))
         own += own % 8

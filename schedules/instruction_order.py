@@ -7,6 +7,8 @@ several words become one for each word, which leaves more to choose from:
     paired    loads and sums beside products, for cores that issue two instructions in a cycle
     grouped   loads one after the other, of which all but the first take one cycle on cores that
               issue one
+    hoisted   loads as early as registers allow, for cores that issue two instructions in a cycle
+    drawn     like `paired`, the best of several in which chance decides between steps alike
     beats     vector loads and sums beside vector products, on cores with Helium
 
 Both take more instructions than the code they are made of, and fewer cycles. The core's own model
@@ -19,6 +21,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from random import Random
 from typing import Any
 
 import tvm_ffi
@@ -38,12 +41,18 @@ from tvm_tiny.targets.cycles.m55 import CORTEX_M55, Pipes
 ORDERS: Mapping[str, PipelineModel] = {
     "paired": CORTEX_M7,
     "grouped": CORTEX_M4,
+    "hoisted": CORTEX_M7,
+    "drawn": CORTEX_M7,
     "beats": CORTEX_M55,
 }
-_EACH: tuple[Options, ...] = ({"order": "paired"}, {"order": "grouped"})
+_EACH: tuple[Options, ...] = tuple(
+    {"order": order} for order in ("paired", "grouped", "hoisted", "drawn")
+)
 
 _WEIGHTS = (0, 1, 4)  # of results, to be tried
+_CHANCE = 2.0  # cycles, of `drawn`
 
+_RANGE = re.compile(r"\br(\d+)-r(\d+)\b")
 _LABEL = re.compile(r"^\w+:$")
 _BARRIERS = ("push", "pop", "it", "b", "bx", "bl", "bne", "beq", "bhi", "blo", "vpush", "vpop")
 _FLAGS_READ = ("adc", "adcs", "sbc", "sbcs", "rrx", "sel")
@@ -148,8 +157,13 @@ def _is_barrier(line: str, names: Mapping[str, str]) -> bool:
 
 
 def _decoded(line: str, names: Mapping[str, str]) -> Instruction:
-    """What a line is, with registers for their names."""
+    """What a line is, with registers for their names and for ranges of them."""
+    line = _RANGE.sub(lambda found: _registers(int(found[1]), int(found[2])), line)
     return decode_line(re.sub(r"\w+", lambda word: names.get(word[0], word[0]), line))
+
+
+def _registers(first: int, last: int) -> str:
+    return ", ".join(f"r{number}" for number in range(first, last + 1))
 
 
 @dataclass(frozen=True)
@@ -219,7 +233,7 @@ class _Earliest:
     def __init__(self, board: Scoreboard | Pipes) -> None:
         self.board = board
 
-    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[int]) -> int:
+    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[float]) -> int:
         """One of the steps that are ready."""
         chosen = min(
             ready,
@@ -246,9 +260,36 @@ class _Grouped:
         return chosen
 
 
-_CHOICES: Mapping[str, Callable[[], _Earliest | _Grouped]] = {
+class _Hoisted:
+    """Takes loads whenever one is ready, and else what most waits for."""
+
+    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[int]) -> int:
+        """One of the steps that are ready."""
+        return min(ready, key=lambda i: (not steps[i].is_load, -heights[i], i))
+
+
+class _Drawn:
+    """Like `_Earliest` with heights that chance adds to."""
+
+    def __init__(self) -> None:
+        self.earliest = _Earliest(Scoreboard())
+        self.random = Random(0)
+        self.added: list[float] = []
+
+    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[int]) -> int:
+        """One of the steps that are ready."""
+        if not self.added:
+            self.added = [self.random.uniform(0, _CHANCE) + height for height in heights]
+        return self.earliest.take(ready, steps, self.added)
+
+
+Choice = _Earliest | _Grouped | _Hoisted | _Drawn
+
+_CHOICES: Mapping[str, Callable[[], Choice]] = {
     "paired": lambda: _Earliest(Scoreboard()),
     "grouped": _Grouped,
+    "hoisted": _Hoisted,
+    "drawn": _Drawn,
     "beats": lambda: _Earliest(Pipes()),
 }
 
@@ -282,7 +323,7 @@ class _Graph:
                 break
         return found
 
-    def ordered(self, choice: _Earliest | _Grouped, weight: int) -> list[_Step]:
+    def ordered(self, choice: Choice, weight: int) -> list[_Step]:
         """The steps in an order of choice in which each stands behind all that it waits for.
 
         Results are taken to be ready `weight` cycles later than they are: chains begin sooner.

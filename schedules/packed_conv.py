@@ -14,6 +14,7 @@ from tvm_tiny.schedules import requantization, scaling, tiled_conv
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
 from tvm_tiny.schedules.microkernel import MicroKernel
 from tvm_tiny.schedules.packed_tiles import LARGEST_SUM, Shape, tile_microkernel
+from tvm_tiny.schedules.pair_tiles import UNROLLED_PAIRS
 from tvm_tiny.schedules.tiled_conv import Geometry
 
 if TYPE_CHECKING:
@@ -30,11 +31,17 @@ def kernel(
     bias: Array,
     multiplier: Array,
     shift: Array,
+    *,
+    pixels: int = tiled_conv.PIXELS,
+    unroll: int = UNROLLED_PAIRS,
 ) -> Kernel | None:
-    """The kernel for any window, stride and padding; None where packing is impossible."""
+    """The kernel for any window, stride and padding; None where packing is impossible.
+
+    Tiles are of `pixels`, more than one, loops of `unroll` pairs.
+    """
     layer = scaling.layer_of(attrs, weight.reshape(len(weight), -1), bias, multiplier, shift)
     form = scaling.rounded(layer)
-    geometry = Geometry(attrs, data, output, weight.shape[1:])
+    geometry = Geometry(attrs, data, output, weight.shape[1:], tile=pixels)
     lanes_fit = all(can_pack(group) for (group,) in geometry.by_group((layer.weight,)))
     if form is None or not lanes_fit or not geometry.is_reachable:
         return None
@@ -44,9 +51,9 @@ def kernel(
     parameters = np.stack([layer.bias.astype(np.int64) << form.bias_scale, *columns], axis=1)
     groups = geometry.by_group((layer.weight, parameters))
 
-    def multiply(pixels: int) -> MicroKernel:
-        tile = shape if shape == ONE_PIXEL else Shape(pixels, ROW.couples)
-        return tile_microkernel(window.pairs, tile, channels, len(weight), form)
+    def multiply(size: int) -> MicroKernel:
+        tile = shape if shape == ONE_PIXEL else Shape(size, ROW.couples)
+        return tile_microkernel(window.pairs, tile, channels, len(weight), form, unroll)
 
     streams = [pack_stream(w, p, window.order(), shape) for w, p in groups]
     return tiled_conv.kernel(geometry, np.stack(streams), multiply)

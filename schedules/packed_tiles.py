@@ -13,10 +13,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
-from tvm_tiny.schedules.pair_tiles import SUM_REGISTERS, add_constant, channel_loop
+from tvm_tiny.schedules.pair_tiles import (
+    SUM_REGISTERS,
+    UNROLLED_PAIRS,
+    add_constant,
+    channel_loop,
+    unrolled,
+)
 from tvm_tiny.schedules.scaling import Rounded
 
-UNROLLED_PAIRS = 16
 PARAMETERS = 4  # words of a channel
 LARGEST_SUM = 1 << 23  # of a channel, for its sum to be taken out of a lane
 
@@ -35,29 +40,38 @@ class Shape:
 
 
 def tile_microkernel(
-    pairs: int, shape: Shape, channels: int, step: int, scaling: Rounded
+    pairs: int,
+    shape: Shape,
+    channels: int,
+    step: int,
+    scaling: Rounded,
+    unroll: int = UNROLLED_PAIRS,
 ) -> MicroKernel:
-    """`shape.pixels` x `channels` outputs from expanded windows; pixels lie `step` bytes apart."""
+    """`shape.pixels` x `channels` outputs from expanded windows; pixels lie `step` bytes apart.
+
+    More pairs than `unroll`, which is even, are a loop.
+    """
+    size = f"{shape.pixels}px_{pairs}pairs{unrolled(unroll)}_{channels}of{step}ch"
     plain = (
         f"tiny_packed_tile(words, stream, y, {shape.pixels}, {pairs}, {shape.channels}, "
         f"{channels}, {step},",
         f"    {int(scaling.scale[0])}, {scaling.plain});",
     )
     return MicroKernel(
-        f"packed_{shape.pixels}px_{pairs}pairs_{channels}of{step}ch_{scaling.name}",
+        f"packed_{size}_{scaling.name}",
         "const int32_t *words, const int32_t *stream, int8_t *y",
         f"{shape.pixels} pixels x {channels} channels, packed in couples, from {pairs} pairs each.",
-        _Tile(pairs, shape, channels, step, scaling).assembly(),
+        _Tile(pairs, shape, channels, step, scaling, unroll).assembly(),
         plain,
     )
 
 
 class _Tile:
     def __init__(
-        self, pairs: int, shape: Shape, channels: int, step: int, scaling: Rounded
+        self, pairs: int, shape: Shape, channels: int, step: int, scaling: Rounded, unroll: int
     ) -> None:
         self.pairs, self.shape, self.channels = pairs, shape, channels
-        self.step, self.scaling = step, scaling
+        self.step, self.scaling, self.unroll = step, scaling, unroll
         sums = [_sum(p, c) for p in range(shape.pixels) for c in range(shape.channels)]
         self.registers = Registers(
             words="r0",
@@ -89,12 +103,12 @@ class _Tile:
         # a pixel's pairs go two by two, an odd one last
         last = self.pairs % 2 if self.shape.pixels == 1 else 0
         pairs = self.pairs - last
-        peeled = (pairs - 1) % UNROLLED_PAIRS + 1 if pairs else 0
+        peeled = (pairs - 1) % self.unroll + 1 if pairs else 0
         lines = [f"/* {channels} channels */" if is_whole else "/* the last channels */"]
         lines += self._products(couples, peeled, is_first=True)
         if pairs > peeled:
-            lines += ["1:", *self._products(couples, UNROLLED_PAIRS)]
-        if pairs - peeled > UNROLLED_PAIRS:
+            lines += ["1:", *self._products(couples, self.unroll)]
+        if pairs - peeled > self.unroll:
             lines += ["ldr x0, [sp, #4]"]
             lines += add_constant("x0", "x0", 4 * pairs * self.shape.pixels)
             lines += ["cmp words, x0", "bne 1b"]

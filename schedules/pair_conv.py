@@ -12,7 +12,7 @@ import numpy as np
 
 from tvm_tiny.schedules import requantization, scaling, tiled_conv
 from tvm_tiny.schedules.dialect import Array, Kernel, TensorSpec
-from tvm_tiny.schedules.pair_tiles import CHANNELS, tile_microkernel
+from tvm_tiny.schedules.pair_tiles import CHANNELS, UNROLLED_PAIRS, tile_microkernel
 from tvm_tiny.schedules.tiled_conv import Geometry
 
 if TYPE_CHECKING:
@@ -27,11 +27,17 @@ def kernel(
     bias: Array,
     multiplier: Array,
     shift: Array,
+    *,
+    pixels: int = tiled_conv.PIXELS,
+    unroll: int = UNROLLED_PAIRS,
 ) -> Kernel | None:
-    """The kernel for any window, stride and padding; None where its arithmetic does not fit."""
+    """The kernel for any window, stride and padding; None where its arithmetic does not fit.
+
+    Tiles are of `pixels`, loops of `unroll` pairs.
+    """
     layer = scaling.layer_of(attrs, weight.reshape(len(weight), -1), bias, multiplier, shift)
     form = scaling.choose(layer)
-    geometry = Geometry(attrs, data, output, weight.shape[1:])
+    geometry = Geometry(attrs, data, output, weight.shape[1:], tile=pixels)
     if form is None or not geometry.is_reachable:
         return None
     window, channels = geometry.window, geometry.channels_of_group
@@ -44,7 +50,7 @@ def kernel(
     return tiled_conv.kernel(
         geometry,
         np.stack([pack_stream(w, b, c, order) for w, b, c in geometry.by_group(values)]),
-        lambda pixels: tile_microkernel(window.pairs, pixels, channels, len(weight), form),
+        lambda size: tile_microkernel(window.pairs, size, channels, len(weight), form, unroll),
     )
 
 

@@ -21,26 +21,36 @@ SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 
 
 def tile_microkernel(
-    pairs: int, pixels: int, channels: int, step: int, scaling: Scaling
+    pairs: int,
+    pixels: int,
+    channels: int,
+    step: int,
+    scaling: Scaling,
+    unroll: int = UNROLLED_PAIRS,
 ) -> MicroKernel:
-    """`pixels` x `channels` outputs from expanded windows; pixels lie `step` bytes apart."""
+    """`pixels` x `channels` outputs from expanded windows; pixels lie `step` bytes apart.
+
+    More pairs than `unroll` are a loop.
+    """
     plain = (
         f"tiny_pair_tile(words, stream, y, {pixels}, {pairs}, {channels}, {step}, "
         f"{scaling.shift}, {scaling.plain});",
     )
     return MicroKernel(
-        f"tile_{pixels}px_{pairs}pairs_{channels}of{step}ch_{scaling.name}",
+        f"tile_{pixels}px_{pairs}pairs{unrolled(unroll)}_{channels}of{step}ch_{scaling.name}",
         "const int32_t *words, const int32_t *stream, int8_t *y",
         f"{pixels} pixels x {channels} channels from {pairs} pairs each.",
-        _Tile(pairs, pixels, channels, step, scaling).assembly(),
+        _Tile(pairs, pixels, channels, step, scaling, unroll).assembly(),
         plain,
     )
 
 
 class _Tile:
-    def __init__(self, pairs: int, pixels: int, channels: int, step: int, scaling: Scaling) -> None:
+    def __init__(
+        self, pairs: int, pixels: int, channels: int, step: int, scaling: Scaling, unroll: int
+    ) -> None:
         self.pairs, self.pixels, self.channels = pairs, pixels, channels
-        self.step, self.scaling = step, scaling
+        self.step, self.scaling, self.unroll = step, scaling, unroll
         self.registers = Registers(
             words="r0",
             stream="r1",
@@ -77,21 +87,21 @@ class _Tile:
 
     def _sums_of(self, channels: int) -> list[str]:
         """All products of a pair of channels, or of the first of one."""
-        peeled = (self.pairs - 1) % UNROLLED_PAIRS + 1
+        peeled = (self.pairs - 1) % self.unroll + 1
         last = _sum(self.pixels - 1, 0), _sum(self.pixels - 1, 1)
         lines = [f"ldrd {last[0]}, {last[1]}, [stream], #8"]
         for pair in range(peeled):
             lines += self._pair(channels, first=pair == 0)
         if self.pairs > peeled:
             lines += ["1:"]
-            for _ in range(UNROLLED_PAIRS):
+            for _ in range(self.unroll):
                 lines += self._pair(channels, first=False)
             lines += self._until_end(peeled)
         return lines
 
     def _until_end(self, peeled: int) -> list[str]:
         pair_bytes = 4 * self.pixels
-        if self.pairs - peeled == UNROLLED_PAIRS:
+        if self.pairs - peeled == self.unroll:
             return []
         return [
             "ldr x0, [sp, #4]",
@@ -135,6 +145,11 @@ class _Tile:
         if pixel == channel == 0:
             return [*lines, f"strb {total}, [y], #{CHANNELS}"]
         return [*lines, f"strb {total}, [y, #{pixel * self.step + channel - CHANNELS}]"]
+
+
+def unrolled(pairs: int) -> str:
+    """Part of the names of micro-kernels whose loops are of so many pairs."""
+    return "" if pairs == UNROLLED_PAIRS else f"_by{pairs}"
 
 
 def channel_loop(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from tvm import tirx
@@ -17,6 +18,7 @@ from tvm.script import tirx as T
 from tvm_tiny.schedules import (
     helium_conv,
     long_conv,
+    loop_forms,
     overlaps,
     packed_conv,
     pair_conv,
@@ -269,29 +271,39 @@ def bounded(make: Callable[..., Kernel | None]) -> Callable[..., Kernel | None]:
         bias: Array,
         multiplier: Array,
         shift: Array,
+        **options: Any,
     ) -> Kernel | None:
         taps = weight.reshape(len(weight), -1)
         bias, is_wide = requantization.bounded_bias(taps, bias, multiplier, shift, attrs)
         output = infer(attrs, data, weight)
-        return None if is_wide else make(attrs, data, output, weight, bias, multiplier, shift)
+        if is_wide:
+            return None
+        return make(attrs, data, output, weight, bias, multiplier, shift, **options)
 
     return variant
 
 
+DSP = frozenset({"dsp"})
+
+square_kernel = bounded(winograd_conv.square_kernel)
+line_kernel = bounded(winograd_conv.line_kernel)
 packed_kernel = bounded(packed_conv.kernel)
 long_kernel = bounded(long_conv.kernel)
 long_words_kernel = bounded(long_conv.words_kernel)
 
 
 def pair_kernel(
-    attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array
+    attrs: QConv2DAttributes, data: TensorSpec, weight: Array, *rest: Array, **options: Any
 ) -> Kernel | None:
     """The kernel of pair_conv.py, for layers of one pixel only where packing is impossible."""
     output = infer(attrs, data, weight)
     is_pixel = output.shape[1] * output.shape[2] == 1
     if is_pixel and packed_kernel(attrs, data, weight, *rest) is not None:
         return None
-    return bounded(pair_conv.kernel)(attrs, data, weight, *rest)
+    return bounded(pair_conv.kernel)(attrs, data, weight, *rest, **options)
+
+
+tile_options = loop_forms.of_tiles(infer)
 
 
 def helium_kernel(
@@ -338,14 +350,10 @@ QCONV2D = define(
         macs,
         (
             Variant("helium", frozenset({"mve"}), helium_kernel, helium_options),
-            in_orders(
-                Variant("winograd", frozenset({"dsp"}), bounded(winograd_conv.square_kernel))
-            ),
-            in_orders(
-                Variant("winograd_lines", frozenset({"dsp"}), bounded(winograd_conv.line_kernel))
-            ),
-            in_orders(Variant("pairs", frozenset({"dsp"}), pair_kernel)),
-            in_orders(Variant("packed", frozenset({"dsp"}), packed_kernel)),
+            in_orders(Variant("winograd", DSP, square_kernel, loop_forms.of_squares)),
+            in_orders(Variant("winograd_lines", DSP, line_kernel, loop_forms.of_lines)),
+            in_orders(Variant("pairs", DSP, pair_kernel, tile_options)),
+            in_orders(Variant("packed", DSP, packed_kernel, tile_options)),
             in_orders(Variant("long_words", frozenset({"long"}), long_words_kernel)),
             in_orders(Variant("long", frozenset({"long"}), long_kernel)),
         ),

@@ -6,6 +6,7 @@ layer is a pointwise convolution over its rows, and shares that kernel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ from tvm_tiny.schedules.dialect import (
     Attributes,
     Kernel,
     Operator,
+    Options,
     TensorSpec,
     Variant,
     define,
@@ -60,10 +62,17 @@ def kernel(attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Arra
 
 
 def packed_kernel(
-    attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array
+    attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array, **options: Any
 ) -> Kernel | None:
     """The same for cores with DSP instructions."""
-    return qconv2d.packed_kernel(*_as_convolution(attrs, data, weight), *rest)
+    return qconv2d.packed_kernel(*_as_convolution(attrs, data, weight), *rest, **options)
+
+
+def packed_options(
+    attrs: QDenseAttributes, data: TensorSpec, weight: Array, *rest: Array
+) -> Sequence[Options]:
+    """Other loops of it."""
+    return qconv2d.tile_options(*_as_convolution(attrs, data, weight), *rest)
 
 
 def long_kernel(
@@ -109,7 +118,7 @@ QDENSE = define(
         macs,
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
-            in_orders(Variant("packed", frozenset({"dsp"}), packed_kernel)),
+            in_orders(Variant("packed", frozenset({"dsp"}), packed_kernel, packed_options)),
             in_orders(Variant("long_words", frozenset({"long"}), long_words_kernel)),
             in_orders(Variant("long", frozenset({"long"}), long_kernel)),
         ),

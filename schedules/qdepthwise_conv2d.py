@@ -26,6 +26,7 @@ from tvm_tiny.schedules.dialect import (
     Attributes,
     Kernel,
     Operator,
+    Options,
     Reaches,
     TensorSpec,
     Variant,
@@ -188,6 +189,7 @@ def fast_kernel(
     *,
     has_dsp: bool = True,
     is_single: bool = False,
+    tile: int = 0,
 ) -> Kernel | None:
     """The kernel of depthwise_planes.py."""
     taps = weight.reshape(-1, weight.shape[2]).T
@@ -205,9 +207,25 @@ def fast_kernel(
         shift,
         has_dsp=has_dsp,
         is_single=is_single,
+        tile=tile,
     )
 
 
+def tile_options(
+    attrs: QDepthwiseConv2DAttributes,
+    data: TensorSpec,
+    weight: Array,
+    *rest: Array,
+    is_single: bool = False,
+) -> list[Options]:
+    """Other numbers of outputs at a time."""
+    output = infer(attrs, data, weight)
+    found = depthwise_planes.tiles(attrs, data, output, weight, is_single=is_single)
+    return [{"tile": tile} for tile in found]
+
+
+single_kernel = partial(fast_kernel, is_single=True)
+single_options = partial(tile_options, is_single=True)
 long_kernel = partial(fast_kernel, has_dsp=False)
 
 
@@ -236,6 +254,8 @@ def reaches(
     return (reach_of(attrs, (weight.shape[0], weight.shape[1]), attrs.input_zero_point),)
 
 
+DSP = frozenset({"dsp"})
+
 QDEPTHWISE_CONV2D = define(
     Operator(
         "tiny.qdepthwise_conv2d",
@@ -246,11 +266,9 @@ QDEPTHWISE_CONV2D = define(
         macs,
         (
             Variant("helium", frozenset({"mve"}), helium_kernel),
-            in_orders(Variant("planes", frozenset({"dsp"}), fast_kernel)),
-            in_orders(
-                Variant("single_planes", frozenset({"dsp"}), partial(fast_kernel, is_single=True))
-            ),
-            Variant("plane", frozenset({"dsp"}), plane_kernel),
+            in_orders(Variant("planes", DSP, fast_kernel, tile_options)),
+            in_orders(Variant("single_planes", DSP, single_kernel, single_options)),
+            Variant("plane", DSP, plane_kernel),
             in_orders(Variant("long_planes", frozenset({"long"}), long_kernel)),
         ),
         reaches,

@@ -26,7 +26,7 @@ from tvm_tiny.schedules.requantization import Clamp
 if TYPE_CHECKING:
     from tvm_tiny.schedules.qconv2d import QConv2DAttributes
 
-PIXELS = 4  # of a tile
+PIXELS = 4  # of a tile that is not asked to be another
 SOURCES = ("tvm_tiny_dsp.h", "tvm_tiny_pairs.c", "tvm_tiny_pairs.h")
 COUPLE_SOURCES = ("tvm_tiny_long.c", "tvm_tiny_long.h")
 PATCH_FIELDS = 7
@@ -62,6 +62,7 @@ class Geometry:
     output: TensorSpec
     kernel: tuple[int, int, int]  # height, width, input channels of a group
     has_couples: bool = False
+    tile: int = PIXELS  # pixels of a whole one
 
     @property
     def is_pointwise(self) -> bool:
@@ -94,9 +95,9 @@ class Geometry:
     def is_reachable(self) -> bool:
         """Whether offsets within a tile fit their instructions."""
         window, channels = self.window, self.output.shape[3]
-        reads = (window.runs - 1) * window.run_step + (PIXELS - 1) * window.pixel_step
+        reads = (window.runs - 1) * window.run_step + (self.tile - 1) * window.pixel_step
         reads += min(window.length, 40)
-        pixels = min(PIXELS, self.output.elements // channels)
+        pixels = min(self.tile, self.output.elements // channels)
         return reads <= LARGEST_OFFSET and (pixels - 1) * channels < LARGEST_OFFSET - 1
 
     @property
@@ -109,7 +110,7 @@ class Geometry:
     @property
     def largest_tile(self) -> int:
         """Pixels of the largest tile."""
-        return min(PIXELS, self.row_pixels)
+        return min(self.tile, self.row_pixels)
 
     @property
     def row_pixels(self) -> int:
@@ -126,9 +127,9 @@ class Geometry:
         """Tiles are expanded before they are written; groups read all of the image again."""
         if self.attrs.groups > 1:
             return None
-        tiles = overlaps.in_rows(self.output, PIXELS)
+        tiles = overlaps.in_rows(self.output, self.tile)
         if self.is_pointwise:
-            tiles = overlaps.tile_of(self.pixels, PIXELS)
+            tiles = overlaps.tile_of(self.pixels, self.tile)
         return overlaps.windows(self.attrs, self.data, self.output, self.kernel[:2], tiles)
 
     def patch_columns(self, pixels: int) -> int:
@@ -164,14 +165,14 @@ class _Tiles:
     @staticmethod
     def of_row(geometry: Geometry, multiply: Multiply) -> tuple[_Tiles, _Tiles]:
         """Tiles for most of a row, and for the rest of it; the same where one is not needed."""
-        whole, rest = divmod(geometry.row_pixels, PIXELS)
+        whole, rest = divmod(geometry.row_pixels, geometry.tile)
 
         def of(pixels: int) -> _Tiles:
             form = long_windows if geometry.has_couples else pair_windows
             expand = form.expand_microkernel(geometry.window, pixels)
             return _Tiles(pixels, expand, multiply(pixels))
 
-        return of(PIXELS if whole else rest), of(rest or PIXELS)
+        return of(geometry.tile if whole else rest), of(rest or geometry.tile)
 
 
 @dataclass(frozen=True)
@@ -243,11 +244,12 @@ class _Windowed:
 
 
 def _pointwise(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.PrimFunc:
-    """Pixels four by four, as if they were one row."""
+    """Tile by tile, as if all pixels were one row."""
+    each = geometry.tile
     depth, channels = geometry.kernel[2], geometry.output.shape[3]
     pixels, words = geometry.pixels, geometry.words
-    whole, rest = divmod(pixels, PIXELS)
-    last, clamp = whole * PIXELS, Clamp(geometry.attrs, geometry.output.elements)
+    whole, rest = divmod(pixels, each)
+    last, clamp = whole * each, Clamp(geometry.attrs, geometry.output.elements)
 
     @T.prim_func(s_tir=True)
     def conv2d_1x1(
@@ -258,9 +260,9 @@ def _pointwise(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx
     ):
         if whole > 0:
             for tile in range(whole):
-                T.evaluate(call(many.expand.name, x[tile * PIXELS * depth], 0, scratch[0]))
+                T.evaluate(call(many.expand.name, x[tile * each * depth], 0, scratch[0]))
                 T.evaluate(
-                    call(many.multiply.name, scratch[0], stream[0], y[tile * PIXELS * channels])
+                    call(many.multiply.name, scratch[0], stream[0], y[tile * each * channels])
                 )
         if rest > 0:
             T.evaluate(call(few.expand.name, x[last * depth], 0, scratch[0]))
@@ -272,10 +274,11 @@ def _pointwise(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx
 
 def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.PrimFunc:
     """Rows of the output, tile by tile; the last tile of a row has what is left."""
+    each = geometry.tile
     batch, image = geometry.data.shape[0], geometry.data.elements // geometry.data.shape[0]
     _, out_height, out_width, channels = geometry.output.shape
-    whole, rest = divmod(out_width, PIXELS)
-    last, scratch_words = whole * PIXELS, geometry.words + geometry.patch_words
+    whole, rest = divmod(out_width, each)
+    last, scratch_words = whole * each, geometry.words + geometry.patch_words
     tiles, end = _Windowed(geometry, many), _Windowed(geometry, few)
     clamp = Clamp(geometry.attrs, geometry.output.elements)
 
@@ -290,12 +293,12 @@ def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.
         for n, oy in T.grid(batch, out_height):
             if whole > 0:
                 for tile in range(whole):
-                    if tiles.is_inside(oy, tile * PIXELS):
-                        T.evaluate(tiles.expand(x, scratch, n, oy, tile * PIXELS))
+                    if tiles.is_inside(oy, tile * each):
+                        T.evaluate(tiles.expand(x, scratch, n, oy, tile * each))
                     else:
-                        T.evaluate(tiles.copy(x, patch_table, scratch, n, oy, tile * PIXELS))
+                        T.evaluate(tiles.copy(x, patch_table, scratch, n, oy, tile * each))
                         T.evaluate(tiles.expand_copy(scratch))
-                    T.evaluate(tiles.multiply(scratch, stream, y[n, oy, tile * PIXELS, 0]))
+                    T.evaluate(tiles.multiply(scratch, stream, y[n, oy, tile * each, 0]))
             if rest > 0:
                 if end.is_inside(oy, last):
                     T.evaluate(end.expand(x, scratch, n, oy, last))
@@ -310,11 +313,12 @@ def _windowed(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.
 
 def _grouped(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.PrimFunc:
     """The same with all groups of a tile in turn: what is copied serves all."""
+    each = geometry.tile
     batch, groups = geometry.data.shape[0], geometry.attrs.groups
     image, outputs = geometry.data.elements // batch, geometry.channels_of_group
     _, out_height, out_width, channels = geometry.output.shape
-    whole, rest = divmod(out_width, PIXELS)
-    last, scratch_words = whole * PIXELS, geometry.words + geometry.patch_words
+    whole, rest = divmod(out_width, each)
+    last, scratch_words = whole * each, geometry.words + geometry.patch_words
     tiles, end = _Windowed(geometry, many), _Windowed(geometry, few)
     clamp = Clamp(geometry.attrs, geometry.output.elements)
 
@@ -329,15 +333,15 @@ def _grouped(geometry: Geometry, size: int, many: _Tiles, few: _Tiles) -> tirx.P
         for n, oy in T.grid(batch, out_height):
             if whole > 0:
                 for tile in range(whole):
-                    if T.Not(tiles.is_inside(oy, tile * PIXELS)):
-                        T.evaluate(tiles.copy(x, patch_table, scratch, n, oy, tile * PIXELS))
+                    if T.Not(tiles.is_inside(oy, tile * each)):
+                        T.evaluate(tiles.copy(x, patch_table, scratch, n, oy, tile * each))
                     for g in range(groups):
-                        if tiles.is_inside(oy, tile * PIXELS):
-                            T.evaluate(tiles.expand(x, scratch, n, oy, tile * PIXELS, g))
+                        if tiles.is_inside(oy, tile * each):
+                            T.evaluate(tiles.expand(x, scratch, n, oy, tile * each, g))
                         else:
                             T.evaluate(tiles.expand_copy(scratch, g))
                         T.evaluate(
-                            tiles.multiply(scratch, stream, y[n, oy, tile * PIXELS, g * outputs], g)
+                            tiles.multiply(scratch, stream, y[n, oy, tile * each, g * outputs], g)
                         )
             if rest > 0:
                 if T.Not(end.is_inside(oy, last)):

@@ -25,6 +25,7 @@ from tvm.script import tirx as T
 from tvm_tiny.schedules import overlaps, requantization, scaling
 from tvm_tiny.schedules.dialect import Array, Kernel, Overlap, TensorSpec
 from tvm_tiny.schedules.microkernel import call
+from tvm_tiny.schedules.pair_tiles import UNROLLED_PAIRS
 from tvm_tiny.schedules.pair_windows import QUAD_PAIRS
 from tvm_tiny.schedules.requantization import Clamp
 from tvm_tiny.schedules.winograd_gather import QUAD, Image, channel_order, gather_microkernel
@@ -52,22 +53,32 @@ LARGEST_OFFSET = 4095  # of a store from its base register
 
 
 def square_kernel(
-    attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, weight: Array, *rest: Array
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    weight: Array,
+    *rest: Array,
+    unroll: int = UNROLLED_PAIRS,
 ) -> Kernel | None:
     """The kernel of 3x3; None for other windows, sizes that are too small, and where not proved."""
     if weight.shape[1:3] != (3, 3) or output.shape[1] < 2:
         return None
-    return _kernel(SQUARE, attrs, data, output, weight, *rest)
+    return _kernel(SQUARE, attrs, data, output, weight, *rest, unroll=unroll)
 
 
 def line_kernel(
-    attrs: QConv2DAttributes, data: TensorSpec, output: TensorSpec, weight: Array, *rest: Array
+    attrs: QConv2DAttributes,
+    data: TensorSpec,
+    output: TensorSpec,
+    weight: Array,
+    *rest: Array,
+    unroll: int = UNROLLED_PAIRS,
 ) -> Kernel | None:
     """The same along rows alone, for kernels of other heights too."""
     height, width = weight.shape[1:3]
     if width != 3 or height > TALLEST:
         return None
-    return _kernel(lines(height), attrs, data, output, weight, *rest)
+    return _kernel(lines(height), attrs, data, output, weight, *rest, unroll=unroll)
 
 
 def _kernel(
@@ -79,6 +90,8 @@ def _kernel(
     bias: Array,
     multiplier: Array,
     shift: Array,
+    *,
+    unroll: int,
 ) -> Kernel | None:
     if not is_made_for(attrs, data, output):
         return None
@@ -89,7 +102,9 @@ def _kernel(
     geometry = Geometry.of(transform, attrs, data, output)
     pitch = output.shape[2] * output.shape[3]
     outputs = Outputs(output.shape[3], pitch, form, lift(layer, form))
-    strip, last = (_Strip(geometry, s, outputs) for s in (geometry.row.strip, geometry.row.last))
+    strip, last = (
+        _Strip(geometry, s, outputs, unroll) for s in (geometry.row.strip, geometry.row.last)
+    )
     stream = pack_stream(transform, layer, form)
     return Kernel(
         "conv2d_winograd",
@@ -200,6 +215,11 @@ class Geometry:
         return self.quads * self.transform.rows
 
     @property
+    def pairs(self) -> int:
+        """Of a position: two for a word of four channels."""
+        return 2 * self.quads * self.transform.taps
+
+    @property
     def words(self) -> int:
         """Of a strip's transformed inputs."""
         return max(self.words_of(strip) for strip in (self.row.strip, self.row.last))
@@ -224,7 +244,7 @@ class Geometry:
 class _Strip:
     """Micro-kernels of a strip, and TIR that calls them for outputs from (row, column) on."""
 
-    def __init__(self, geometry: Geometry, strip: Strip, outputs: Outputs) -> None:
+    def __init__(self, geometry: Geometry, strip: Strip, outputs: Outputs, unroll: int) -> None:
         self.geometry, self.width = geometry, strip.width
         transform, zero_point = geometry.transform, geometry.attrs.input_zero_point
         _, height, width, depth = geometry.data.shape
@@ -234,7 +254,7 @@ class _Strip:
         self.microkernels = (
             gather_microkernel(image),
             inputs_microkernel(transform, strip),
-            tiles_microkernel(transform, 2 * geometry.quads * transform.taps, strip, outputs),
+            tiles_microkernel(transform, geometry.pairs, strip, outputs, unroll),
         )
 
     def gather(

@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tvm_tiny.schedules.microkernel import MicroKernel, Registers
+from tvm_tiny.schedules.pair_tiles import UNROLLED_PAIRS, unrolled
 from tvm_tiny.schedules.planes import add
 from tvm_tiny.schedules.scaling import Scaling
 from tvm_tiny.schedules.winograd_strips import SIZE, Strip, Transform
 
 CHANNELS = 2
-UNROLLED_PAIRS = 16  # more are a loop of so many
 SUM_REGISTERS = ("r4", "r5", "r6", "r7", "r8", "r9", "r10", "r11")
 SPARE = ("x0", "x1", "w0", "w1")  # operands, dead between positions
 
@@ -63,9 +63,16 @@ class Outputs:
 
 
 def tiles_microkernel(
-    transform: Transform, pairs: int, strip: Strip, outputs: Outputs
+    transform: Transform,
+    pairs: int,
+    strip: Strip,
+    outputs: Outputs,
+    unroll: int = UNROLLED_PAIRS,
 ) -> MicroKernel:
-    """Outputs of a strip from `pairs` pairs of input channels, of all taps of lines."""
+    """Outputs of a strip from `pairs` pairs of input channels, of all taps of lines.
+
+    More pairs than `unroll` are a loop.
+    """
     o = outputs
     plain = (
         f"tiny_winograd_tiles(words, stream, y, {strip.tiles}, {strip.overlap}, "
@@ -74,16 +81,19 @@ def tiles_microkernel(
     )
     size = f"{transform.heights} x 2 outputs of {strip.tiles} tiles x {o.channels} channels"
     return MicroKernel(
-        f"winograd_{transform.name}_{strip.name}_{pairs}pairs_{o.name}",
+        f"winograd_{transform.name}_{strip.name}_{pairs}pairs{unrolled(unroll)}_{o.name}",
         "const int32_t *words, const int32_t *stream, int8_t *y",
         f"{size} from {pairs} pairs each.",
-        _Tiles(transform, pairs, strip, outputs).assembly(),
+        _Tiles(transform, pairs, strip, outputs, unroll).assembly(),
         plain,
     )
 
 
 class _Tiles:
-    def __init__(self, transform: Transform, pairs: int, strip: Strip, outputs: Outputs) -> None:
+    def __init__(
+        self, transform: Transform, pairs: int, strip: Strip, outputs: Outputs, unroll: int
+    ) -> None:
+        self.unroll = unroll
         self.transform, self.pairs, self.strip, self.out = transform, pairs, strip, outputs
         self.tiles = strip.tiles
         self.sums = [_sum(t, c) for c in range(CHANNELS) for t in range(self.tiles)]
@@ -160,13 +170,13 @@ class _Tiles:
     def _position(self, start: str) -> list[str]:
         """Products of all pairs; sums start as the stream says, at zero, or where they are."""
         step = 4 * SIZE * self.transform.columns * self.tiles
-        straight = self.pairs if self.pairs <= UNROLLED_PAIRS else self.pairs % UNROLLED_PAIRS
+        straight = self.pairs if self.pairs <= self.unroll else self.pairs % self.unroll
         lines = self._start(start, is_apart=straight == 0)
         for pair in range(straight):
             lines += self._pair(step, start if pair == 0 else "continued")
         looped = self.pairs - straight
-        body = [line for _ in range(UNROLLED_PAIRS) for line in self._pair(step, "continued")]
-        if looped == UNROLLED_PAIRS:
+        body = [line for _ in range(self.unroll) for line in self._pair(step, "continued")]
+        if looped == self.unroll:
             lines += body
         elif looped:
             end = f"[sp, #{self.frame.end}]"

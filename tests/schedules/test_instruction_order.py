@@ -46,6 +46,12 @@ def test_lines_stay_on_their_side(lines: tuple[str, ...]) -> None:
     assert set(found[:place]) == set(lines[:was])
 
 
+def test_ranges_hold_all_their_registers() -> None:
+    found = ordered("mov r5, r4", "mov r6, r4", "stmia r3, {r4-r11}", "smlad s, a, b, s")
+    assert found.index("mov r5, r4") < found.index("stmia r3, {r4-r11}")
+    assert found.index("mov r6, r4") < found.index("stmia r3, {r4-r11}")
+
+
 def test_flags_stay_with_their_reader() -> None:
     found = ordered("lsrs a, a, #23", "adc b, a, b", "lsrs c, c, #23", "adc d, c, d")
     assert found[0].startswith("lsrs") and found[1].startswith("adc")

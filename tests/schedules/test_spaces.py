@@ -50,14 +50,31 @@ def test_defaults_come_first_and_have_no_options() -> None:
 
 def test_orders_of_a_variant_have_functions_of_their_own() -> None:
     found = of("conv1x1 4x4x16->8", ["dsp"])
-    pairs = {str(c.options.get("order", "")): c.kernel for c in found if c.variant == "pairs"}
-    assert set(pairs) == {"", "paired", "grouped"}
+    forms = [c for c in found if c.variant == "pairs" and set(c.options) <= {"order"}]
+    pairs = {str(c.options.get("order", "")): c.kernel for c in forms}
+    assert set(pairs) == {"", "paired", "grouped", "hoisted", "drawn"}
+    assert pairs[""] is not None
+    plain = {f.name: f.assembly for f in pairs[""].microkernels}
     for order, kernel in pairs.items():
         assert kernel is not None
         text = kernel.function.script()
         for function in kernel.microkernels:
             assert f'"{function.name}"' in text
-            assert not order or function.name.endswith(f"_{order}")
+            is_own = plain.get(function.name) != function.assembly
+            assert is_own == bool(order and function.name.endswith(f"_{order}"))
+
+
+def test_forms_are_only_those_that_make_other_code() -> None:
+    for layer in ("conv1x1 4x4x16->8", "conv3x3 7x9x64->6", "dw5x5 6x7x3", "fc 640->12 linear"):
+        forms = [c for c in of(layer, ["dsp"]) if "order" not in c.options]
+        for point in forms:
+            assert point.kernel is not None
+            own = {f.name: f.assembly for f in point.kernel.microkernels}
+            for other in forms:
+                assert other.kernel is not None
+                same = {f.name: f.assembly for f in other.kernel.microkernels}
+                assert all(own[name] == same[name] for name in own.keys() & same.keys())
+                assert own != same or point is other or not own
 
 
 def test_a_made_tile_needs_groups_of_four_channels() -> None:
