@@ -187,6 +187,8 @@ def scale_of(call: ir.Call, state: State, is_scaled: bool) -> Array:
     Raises UnsupportedError where scales are asked for and not known.
     """
     attrs = attributes_of(call)
+    if state.spec.dtype == "float32":
+        return ONE
     # a bias counts in units of 2^-fraction_bits of a sum's
     unit = 2.0**-attrs.fraction_bits if state.kind == "bias" else 1.0
     channels = call.args[3].value.numpy().size

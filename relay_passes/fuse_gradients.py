@@ -13,7 +13,7 @@ from tvm import ir, relax
 from tvm.relax.dpl import is_op, wildcard
 
 from tvm_tiny.relay_passes._rewrite import GraphPass, apply_rules
-from tvm_tiny.schedules.dialect import attributes_of
+from tvm_tiny.schedules.dialect import attributes_of, spec_of
 from tvm_tiny.schedules.training.gradients import operator
 from tvm_tiny.schedules.training.masked_scale import real_scale
 
@@ -53,8 +53,15 @@ def _scale_behind_mask(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
     return operator("masked_scale", *arguments, factor=factor, layer=outer.layer)
 
 
+def _is_float(parameter: ir.Expr) -> bool:
+    """Float parameters are updated by themselves, once their gradient is complete."""
+    return spec_of(parameter).dtype == "float32"
+
+
 def _update_weights(name: str, pattern: Any) -> Any:
     def fuse(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
+        if _is_float(match[PARAMETER]):
+            return call
         fields = vars(attributes_of(match[pattern]))
         arguments = [match[part] for part in (PARAMETER, DATA, GRADIENT, RATE, SCALE)]
         return operator(name, *arguments, **fields)
@@ -63,6 +70,8 @@ def _update_weights(name: str, pattern: Any) -> Any:
 
 
 def _update_bias(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
+    if _is_float(match[PARAMETER]):
+        return call
     attrs = attributes_of(call)
     arguments = [match[part] for part in (PARAMETER, GRADIENT, RATE, SCALE)]
     return operator("bias_update", *arguments, limit=attrs.limit, layer=attrs.layer)

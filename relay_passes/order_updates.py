@@ -47,7 +47,9 @@ def _ordered(function: relax.Function) -> Iterator[tuple[ir.Var, ir.Expr]]:
         elif var in updated:
             before = [place[a] for a in value.args if a in place]
             readers = _readers(everything, parameters.intersection(value.args), var)
-            keys[var] = (max([*before, *(place[reader] for reader in readers)]) + 0.5, place[var])
+            before += [place[reader] for reader in readers]
+            # what nothing comes before, as a count of steps, is not to become part of an inference
+            keys[var] = (max(before, default=place[var]) + 0.5, place[var])
     yield from sorted(everything, key=lambda binding: keys[binding[0]])
 
 

@@ -25,9 +25,11 @@ from tvm_tiny.schedules.qconv2d import QConv2DAttributes
 from tvm_tiny.schedules.training import gradients
 
 LOSSES = ("softmax_cross_entropy", "mean_squared_error")
-WITH_WEIGHTS = ("tiny.qconv2d", "tiny.qdepthwise_conv2d", "tiny.qdense")
+FLOAT = "tiny.float_conv2d"
+WITH_WEIGHTS = ("tiny.qconv2d", "tiny.qdepthwise_conv2d", "tiny.qdense", FLOAT)
 WIDE = ("tiny.qadd", "tiny.qmul")
-BEHIND_LOGITS = ("tiny.qsoftmax", "tiny.dequantize", "relax.reshape")
+QUANTISED = ("tiny.qsoftmax", "tiny.dequantize")
+BEHIND_LOGITS = (*QUANTISED, "tiny.float_softmax", "relax.reshape")
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,9 @@ class _Separator:
             return call if isinstance(call, ir.Var) else builder.emit(call, var.name)
         if value.op.name not in (*WITH_WEIGHTS, *WIDE):
             return builder.emit(call, var.name)
+        if value.op.name == FLOAT:  # is not clamped, so has no other form
+            trained = self._with_states(value, call.args)
+            return builder.emit(ir.Call(call.op, trained, attrs=call.attrs), var.name)
         attrs = attributes_of(value)
         wide = builder.emit(self._wide(builder, value, call), f"{var.name}_wide")
         clamp = {"clamp_min": attrs.clamp_min, "clamp_max": attrs.clamp_max}
@@ -156,9 +161,7 @@ class _Separator:
         own = vars(attrs)
         if name in WIDE:
             return gradients.operator(name.replace("tiny.q", "wide_"), *call.args, **own)
-        data, weight, bias, *scaling = call.args
-        weight = self.variables.get((attrs.layer, "weight"), weight)
-        bias = self.variables.get((attrs.layer, "bias"), bias)
+        data, weight, bias, *scaling = self._with_states(value, call.args)
         if name != "tiny.qdense":
             wide = name.replace("tiny.q", "wide_")
             return gradients.operator(wide, data, weight, bias, *scaling, **own)
@@ -171,6 +174,14 @@ class _Separator:
             weight = relax.const(matrix.reshape(len(matrix), 1, 1, depth))
         fields = vars(as_convolution)
         return gradients.operator("wide_conv2d", pixels, weight, bias, *scaling, **fields)
+
+    def _with_states(self, value: ir.Call, arguments: Sequence[ir.Expr]) -> list[ir.Expr]:
+        """A layer's arguments, with the states of what is trained."""
+        data, weight, bias, *rest = arguments
+        layer = attributes_of(value).layer
+        weight = self.variables.get((layer, "weight"), weight)
+        bias = self.variables.get((layer, "bias"), bias)
+        return [data, weight, bias, *rest]
 
     def _states(self) -> list[State]:
         found: list[State] = []
@@ -196,16 +207,18 @@ class _Separator:
         return found
 
     def _logits(self) -> tuple[ir.Var, tuple[float, int]]:
-        """What the loss is of: the last int8 tensor before probabilities, and its quantisation."""
+        """What the loss is of: the last tensor before probabilities, and its quantisation."""
         attrs = self.function.attrs or {}
         var: Any = results(self.function)[0]
         scales, points = (attrs.get(f"tiny.output_{k}", [0]) for k in ("scales", "zero_points"))
         found = (float(scales[0]), int(points[0])) if scales[0] else None
         while (value := self.calls.get(var)) is not None and value.op.name in BEHIND_LOGITS:
-            if operator_of(value) is not None:
+            if value.op.name in QUANTISED:
                 own = attributes_of(value)
                 found = (own.scale, getattr(own, "zero_point", 0))
             var = value.args[0]
+        if found is None and spec_of(var).dtype == "float32":
+            found = (1.0, 0)
         if found is None:
             raise UnsupportedError("the scale of the output is not known", where="loss")
         return var, found

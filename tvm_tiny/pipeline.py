@@ -19,6 +19,7 @@ from tvm_tiny.relay_passes.derive_gradients import DeriveGradients
 from tvm_tiny.relay_passes.drop_dead_channels import DropDeadChannels
 from tvm_tiny.relay_passes.fit_memory import BY_NEED, NO_LIMITS, Staging, fit_memory
 from tvm_tiny.relay_passes.fit_regions import fit_regions
+from tvm_tiny.relay_passes.float_to_tiny import FloatToTiny, is_float
 from tvm_tiny.relay_passes.fold_constant_channels import FoldConstantChannels
 from tvm_tiny.relay_passes.fold_lookups import FoldLookups
 from tvm_tiny.relay_passes.fold_pads import FoldPads
@@ -50,6 +51,8 @@ TO_INTEGERS = (
     FoldPads(),  # borders of the zero point become the padding of convolutions
     FoldLookups(),  # tables compose; clamps move into the operators before them
 )
+# What of them a float model needs, to be trained as it is.
+TO_FLOATS = (FloatToTiny(), SinkTransposes())
 SHARED_CODE_BYTES = 4 << 10  # of gradients, as measured
 # What follows from the values of weights, if they stay as they are.
 BY_WEIGHTS = (
@@ -107,7 +110,7 @@ class PlannedTraining:
 
 def rewrite_for_training(module: tvm.IRModule) -> tvm.IRModule:
     """Run the graph passes that do not look at weights; layers keep their names."""
-    for graph_pass in TO_INTEGERS:
+    for graph_pass in TO_FLOATS if is_float(module) else TO_INTEGERS:
         module = graph_pass(module)
     return module
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from tvm_tiny.schedules.dialect import Argument, Array, Kernel, Operator, Tensor
 from tvm_tiny.schedules.qavg_pool2d import QPool2DAttributes
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
 from tvm_tiny.schedules.training.float_steps import POOL_SOURCES
+from tvm_tiny.schedules.window import WindowAttributes
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,15 @@ def kernel(attrs: PoolGradientAttributes, gradient: TensorSpec) -> Kernel:
 
 def table(attrs: PoolGradientAttributes, gradient: TensorSpec) -> Array:
     """What the C functions read; see tvm_tiny_pool_gradient.h."""
-    _, height, width, channels = gradient.shape
-    values = [*attrs.input_size, channels, *attrs.size, *attrs.strides, *attrs.padding[:2]]
-    return np.array([*values, *attrs.dilation, height, width], np.int32)
+    return pool_table(attrs, attrs.size, infer(attrs, gradient).shape, gradient.shape)
+
+
+def pool_table(
+    attrs: WindowAttributes, size: tuple[int, int], data: Sequence[int], output: Sequence[int]
+) -> Array:
+    """The same of a pooling's window, and the shapes of its input and output."""
+    values = [*data[1:], *size, *attrs.strides, *attrs.padding[:2], *attrs.dilation]
+    return np.array([*values, *output[1:3]], np.int32)
 
 
 AVG_POOL2D_GRADIENT = define(

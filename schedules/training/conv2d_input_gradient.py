@@ -1,7 +1,7 @@
 """tiny.conv2d_input_gradient: what a convolution's output gradient is to its input.
 
 Weights are read as they lie, 24 input channels at a time: those of a block of output channels
-become floats once for all pixels.
+become floats once for all pixels. They may be floats already.
 """
 
 from __future__ import annotations
@@ -51,9 +51,10 @@ def kernel(attrs: ConvGradientAttributes, gradient: TensorSpec, weight: Argument
     block = -(-per_group // blocks)
     size = (weight.shape[1], weight.shape[2])
     window = window_table(attrs, output.shape, gradient.shape, size, attrs.groups)
+    kind = "float_" if weight.dtype == "float32" else ""
     return runtime_kernel(
         "conv2d_input_gradient",
-        "tiny_conv2d_input_gradient",
+        f"tiny_{kind}conv2d_input_gradient",
         [("gradient", gradient), ("weight", weight)],
         output,
         (block,),

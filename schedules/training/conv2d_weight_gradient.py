@@ -1,7 +1,8 @@
 """tiny.conv2d_weight_gradient: what a convolution's output gradient is to its weights.
 
 Columns are what one output channel has weights for. Inputs of up to 24 of them become floats once,
-for a chunk of pixels, and sums of an output channel stay in registers over the chunk.
+for a chunk of pixels, and sums of an output channel stay in registers over the chunk. They may be
+floats already.
 """
 
 from __future__ import annotations
@@ -51,12 +52,13 @@ def macs(attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSpec
 def kernel(attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSpec) -> Kernel:
     """The result row by row."""
     numbers, constants, scratch = parts(attrs, data, gradient)
+    is_float = data.dtype == "float32"
     return runtime_kernel(
         "conv2d_weight_gradient",
-        "tiny_conv2d_weight_gradient",
+        f"tiny_{'float_' if is_float else ''}conv2d_weight_gradient",
         [("data", data), ("gradient", gradient)],
         infer(attrs, data, gradient),
-        numbers,
+        numbers[1:] if is_float else numbers,  # floats have no zero point
         constants=constants,
         scratch=scratch,
         sources=SOURCES,

@@ -12,6 +12,12 @@ RUNS = ("tvm_tiny_float.h", "tvm_tiny_float_runs.h")
 BACKWARD_SOURCES = (*RUNS, "tvm_tiny_backward.h", "tvm_tiny_backward.c")
 POOL_SOURCES = ("tvm_tiny_float.h", "tvm_tiny_pool_gradient.h", "tvm_tiny_pool_gradient.c")
 UPDATE_SOURCES = (*RUNS, "tvm_tiny_update.h", "tvm_tiny_update.c")
+FLOAT_SOURCES = (
+    *LOSS_SOURCES,
+    "tvm_tiny_pool_gradient.h",
+    "tvm_tiny_float_layers.h",
+    "tvm_tiny_float_layers.c",
+)
 IN_PLACE = Overlap(0, is_exact=True)
 
 

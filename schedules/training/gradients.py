@@ -180,22 +180,56 @@ def _qmean(
     return [operator("mean_gradient", gradient, **fields, shape=shape, factor=factor)]
 
 
+def _float_conv2d(
+    _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
+) -> list[ir.Expr]:
+    attrs, (data, weight) = attributes_of(call), call.args[:2]
+    window = _window(attrs) | {"groups": attrs.groups, "layer": attrs.layer}
+    size = spec_of(weight).shape[1:3]
+    kernel: dict[str, Any] = {"kernel_size": size, "input_zero_point": 0, "channels": ()}
+    return [
+        operator("conv2d_input_gradient", gradient, weight, **window, input_size=_size(data)),
+        operator("conv2d_weight_gradient", data, gradient, **window, **kernel),
+        operator("bias_gradient", gradient, layer=attrs.layer),
+    ]
+
+
+def _float_clip(
+    var: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
+) -> list[ir.Expr]:
+    return [operator("clip_gradient", gradient, var, **vars(attributes_of(call)))]
+
+
+def _float_add(
+    _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
+) -> list[ir.Expr]:
+    return [gradient, gradient]
+
+
+def _transpose(
+    _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
+) -> list[ir.Expr]:
+    attrs = attributes_of(call)
+    axes = tuple(int(axis) for axis in np.argsort(attrs.axes))
+    return [operator("transpose", gradient, axes=axes, layer=attrs.layer)]
+
+
 def _pool(attrs: Any) -> dict[str, Any]:
     ends = {"clamp_min": INT8_MIN, "clamp_max": INT8_MAX}
     return _window(attrs) | ends | {"size": attrs.size, "layer": attrs.layer}
 
 
-def _qavg_pool2d(
+def _avg_pool2d(
     _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
 ) -> list[ir.Expr]:
     fields = _pool(attributes_of(call)) | {"input_size": _size(call.args[0])}
     return [operator("avg_pool2d_gradient", gradient, **fields)]
 
 
-def _qmax_pool2d(
+def _max_pool2d(
     var: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
 ) -> list[ir.Expr]:
-    fields = _pool(attributes_of(call))
+    fields = _pool(attributes_of(call)) | {"input_size": _size(call.args[0])}
     return [operator("max_pool2d_gradient", gradient, call.args[0], var, **fields)]
 
 
@@ -264,12 +298,18 @@ RULES: dict[str, Rule] = {
     "tiny.softmax_cross_entropy": _cross_entropy,
     "tiny.mean_squared_error": _mean_squared_error,
     "tiny.qmean": _qmean,
-    "tiny.qavg_pool2d": _qavg_pool2d,
-    "tiny.qmax_pool2d": _qmax_pool2d,
+    "tiny.qavg_pool2d": _avg_pool2d,
+    "tiny.qmax_pool2d": _max_pool2d,
     "tiny.pad": _pad,
     "tiny.concat": _concat,
     "tiny.resize": _resize,
     "tiny.lookup": _lookup,
+    "tiny.float_conv2d": _float_conv2d,
+    "tiny.float_clip": _float_clip,
+    "tiny.float_add": _float_add,
+    "tiny.float_avg_pool2d": _avg_pool2d,
+    "tiny.float_max_pool2d": _max_pool2d,
+    "tiny.transpose": _transpose,
 }
 
 

@@ -32,9 +32,10 @@ def kernel(
     attrs: PoolGradientAttributes, gradient: TensorSpec, data: TensorSpec, output: TensorSpec
 ) -> Kernel:
     """Window by window."""
+    kind = "float_" if data.dtype == "float32" else ""
     return runtime_kernel(
         "max_pool2d_gradient",
-        "tiny_max_pool_gradient",
+        f"tiny_{kind}max_pool_gradient",
         [("gradient", gradient), ("data", data), ("found", output)],
         infer(attrs, gradient),
         constants=[("window", table(attrs, gradient))],

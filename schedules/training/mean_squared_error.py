@@ -1,4 +1,7 @@
-"""tiny.mean_squared_error: the loss of a regression by its int8 output, and its gradient."""
+"""tiny.mean_squared_error: the loss of a regression by its output, and its gradient.
+
+The output is int8, or float32 of scale 1.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from tvm_tiny.schedules.dialect import (
     define,
 )
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tvm_tiny.schedules.training.float_steps import LOSS_SOURCES
+from tvm_tiny.schedules.training.float_steps import FLOAT_SOURCES, LOSS_SOURCES
 
 
 @dataclass(frozen=True)
@@ -76,14 +79,15 @@ def _kernel(
     factors: Array,
     result: TensorSpec,
 ) -> Kernel:
+    is_float = output.dtype == "float32"
     return runtime_kernel(
         name,
-        f"tiny_{name}",
+        f"tiny_float_{name}" if is_float else f"tiny_{name}",
         [("value", output), ("target", target)],
         result,
-        [output.elements, attrs.zero_point],
-        constants=[("factors", factors)],
-        sources=LOSS_SOURCES,
+        [output.elements] if is_float else [output.elements, attrs.zero_point],
+        constants=[] if is_float else [("factors", factors)],
+        sources=FLOAT_SOURCES if is_float else LOSS_SOURCES,
     )
 
 

@@ -1,7 +1,7 @@
-"""tiny.softmax_cross_entropy: the loss of a classifier by its int8 logits, and its gradient.
+"""tiny.softmax_cross_entropy: the loss of a classifier by its logits, and its gradient.
 
-log_softmax and negative log likelihood are the same operator. A label that is none of the classes
-gives NaN, which no update lets pass.
+Logits are int8, or float32 of scale 1. log_softmax and negative log likelihood are the same
+operator. A label that is none of the classes gives NaN, which no update lets pass.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tvm_tiny.schedules.dialect import (
     define,
 )
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tvm_tiny.schedules.training.float_steps import LOSS_SOURCES
+from tvm_tiny.schedules.training.float_steps import FLOAT_SOURCES, LOSS_SOURCES
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def meaning(attrs: SoftmaxCrossEntropyAttributes, logits: Array, label: Array) -
     if not _is_class(logits, label):
         return np.full(1, np.nan, np.float32)
     powers, top = _powers(attrs, logits), int(logits.argmax())
-    behind = attrs.scale * (int(logits.max()) - int(logits.reshape(-1)[label[0]]))
+    behind = attrs.scale * (float(logits.max()) - float(logits.reshape(-1)[label[0]]))
     return np.array([np.log1p(np.delete(powers, top).sum()) + behind], np.float32)
 
 
@@ -82,14 +82,15 @@ def _kernel(
     label: TensorSpec,
     output: TensorSpec,
 ) -> Kernel:
+    is_float = logits.dtype == "float32"
     return runtime_kernel(
         name,
-        f"tiny_{name}",
+        f"tiny_float_{name}" if is_float else f"tiny_{name}",
         [("logits", logits), ("label", label)],
         output,
         [logits.elements],
-        constants=[("scale", np.array([attrs.scale], np.float32))],
-        sources=LOSS_SOURCES,
+        constants=[] if is_float else [("scale", np.array([attrs.scale], np.float32))],
+        sources=FLOAT_SOURCES if is_float else LOSS_SOURCES,
     )
 
 
@@ -98,7 +99,7 @@ def _is_class(logits: Array, label: Array) -> bool:
 
 
 def _powers(attrs: SoftmaxCrossEntropyAttributes, logits: Array) -> Array:
-    behind = logits.reshape(-1).astype(np.float64) - int(logits.max())
+    behind = logits.reshape(-1).astype(np.float64) - float(logits.max())
     return np.exp(attrs.scale * behind)
 
 

@@ -24,23 +24,6 @@ typedef struct {
   int32_t has_few_zeros; /* the gradient */
 } weight_panel;
 
-/* Pixels whose sums are not all in memory. */
-static void sum_part(const tiny_products *products, int32_t count) {
-  tiny_products pixel = *products;
-  float sums[TINY_SUMS];
-  pixel.rows = 1;
-  pixel.from = sums;
-  for (int32_t row = 0; row < products->rows; ++row) {
-    float *output = products->to + row * products->to_step;
-    memcpy(sums, output, (size_t)count * sizeof *sums);
-    tiny_zero_floats(sums + count, products->width - count);
-    pixel.to = sums;
-    tiny_sum_products(&pixel);
-    memcpy(output, sums, (size_t)count * sizeof *sums);
-    pixel.factors += products->row_step;
-  }
-}
-
 /* Of one tap: adds the products of all pixels, from the first output and input channel on. */
 static void scatter_tap(const tiny_window *window, const weight_panel *weights, tiny_run rows,
                         tiny_run columns, const float *gradient, float *output) {
@@ -59,17 +42,13 @@ static void scatter_tap(const tiny_window *window, const weight_panel *weights, 
     const int32_t to = (rows.start + y * window->stride_height) * window->width + columns.start;
     products.factors = gradient + from * window->outputs;
     products.from = products.to = output + to * window->channels;
-    if (weights->count == weights->width) {
-      tiny_sum_products(&products);
-    } else {
-      sum_part(&products, weights->count);
-    }
+    tiny_add_products(&products, weights->count);
   }
 }
 
-/* All taps of a panel; `weight` are those of its first output and input channel. */
+/* All taps of a panel; the weights of its first output and input channel begin at `place`. */
 static void scatter_panel(const tiny_window *window, const weight_panel *weights,
-                          const int8_t *weight, const float *gradient, float *panel,
+                          tiny_numbers numbers, int32_t place, const float *gradient, float *panel,
                           float *output) {
   const int32_t depth = window->channels / window->groups;
   const int32_t step = window->kernel_height * window->kernel_width * depth;
@@ -79,32 +58,21 @@ static void scatter_panel(const tiny_window *window, const weight_panel *weights
     for (int32_t kx = 0; kx < window->kernel_width; ++kx) {
       const tiny_run columns = tiny_run_of(kx * window->dilation_width - window->left,
                                            window->stride_width, window->width, window->columns);
-      tiny_bytes_to_floats(weight, step, weights->rows, weights->count, 0, panel, weights->width);
+      tiny_numbers_to_floats(numbers, place, step, weights->rows, weights->count, 0, panel,
+                             weights->width);
       scatter_tap(window, weights, rows, columns, gradient, output);
-      weight += depth;
+      place += depth;
     }
   }
 }
 
-/* Whether at most one in sixteen is zero, of up to 256 that are looked at. */
-static int32_t has_few_zeros(const float *gradient, int32_t count) {
-  const int32_t step = count / 256 + 1;
-  int32_t seen = 0;
-  int32_t zero = 0;
-  for (int32_t i = 0; i < count; i += step) {
-    zero += gradient[i] == 0.0f;
-    ++seen;
-  }
-  return zero * 16 <= seen;
-}
-
-void tiny_conv2d_input_gradient(const float *gradient, const int8_t *weight, const int32_t *table,
-                                float *panel, float *output, int32_t block) {
+static void input_gradient(const float *gradient, tiny_numbers weight, const int32_t *table,
+                           float *panel, float *output, int32_t block) {
   const tiny_window window = window_of(table);
   const int32_t depth = window.channels / window.groups;
   const int32_t per_group = window.outputs / window.groups;
   const int32_t step = window.kernel_height * window.kernel_width * depth;
-  const int32_t few = has_few_zeros(gradient, window.rows * window.columns * window.outputs);
+  const int32_t few = tiny_has_few_zeros(gradient, window.rows * window.columns * window.outputs);
   tiny_zero_floats(output, window.height * window.width * window.channels);
   for (int32_t group = 0; group < window.groups; ++group) {
     for (int32_t channel = 0; channel < depth; channel += TINY_SUMS) {
@@ -113,17 +81,30 @@ void tiny_conv2d_input_gradient(const float *gradient, const int8_t *weight, con
         const weight_panel weights = {panel, tiny_min(block, per_group - row), count,
                                       tiny_panel_width(count), few};
         const int32_t first = group * per_group + row;
-        scatter_panel(&window, &weights, weight + first * step + channel, gradient + first, panel,
+        scatter_panel(&window, &weights, weight, first * step + channel, gradient + first, panel,
                       output + group * depth + channel);
       }
     }
   }
 }
 
+void tiny_conv2d_input_gradient(const float *gradient, const int8_t *weight, const int32_t *table,
+                                float *panel, float *output, int32_t block) {
+  const tiny_numbers numbers = {.bytes = weight};
+  input_gradient(gradient, numbers, table, panel, output, block);
+}
+
+void tiny_float_conv2d_input_gradient(const float *gradient, const float *weight,
+                                      const int32_t *table, float *panel, float *output,
+                                      int32_t block) {
+  const tiny_numbers numbers = {.floats = weight};
+  input_gradient(gradient, numbers, table, panel, output, block);
+}
+
 /* What the gradient and the update of weights share. */
 typedef struct {
   tiny_window window;
-  const int8_t *data;
+  tiny_numbers data;
   const float *gradient;
   const int16_t *channels;
   int32_t zero_point, count; /* of chosen channels */
@@ -135,24 +116,31 @@ typedef struct {
   float rate;
 } weight_job;
 
-/* Columns of one tap, of which `chosen` is the first's number among the chosen channels. */
-static void gather_tap(const weight_job *job, const int8_t *data, int32_t chosen, int32_t count,
+/* Columns of one tap at a place of the input, or outside of it where that is negative; `chosen` is
+ * the first's number among the chosen channels.
+ */
+static void gather_tap(const weight_job *job, int32_t place, int32_t chosen, int32_t count,
                        float *panel) {
-  if (data == NULL) {
+  const int16_t *channels = job->channels + chosen;
+  if (place < 0) {
     tiny_zero_floats(panel, count);
   } else if (job->is_first) {
-    tiny_bytes_to_floats(data + chosen, 0, 1, count, job->zero_point, panel, count);
-  } else {
-    const int16_t *channels = job->channels + chosen;
+    tiny_numbers_to_floats(job->data, place + chosen, 0, 1, count, job->zero_point, panel, count);
+  } else if (job->data.bytes != NULL) {
+    const int8_t *data = job->data.bytes + place;
     for (int32_t j = 0; j < count; ++j) {
       panel[j] = (float)(data[channels[j]] - job->zero_point);
+    }
+  } else {
+    for (int32_t j = 0; j < count; ++j) {
+      panel[j] = job->data.floats[place + channels[j]];
     }
   }
 }
 
-/* Where a tap of an output pixel begins in a group of the input; NULL outside of the image. */
-static const int8_t *input_of(const weight_job *job, int32_t group, int32_t tap, int32_t row,
-                              int32_t column) {
+/* Where a tap of an output pixel begins in a group of the input; negative outside of the image. */
+static int32_t input_of(const weight_job *job, int32_t group, int32_t tap, int32_t row,
+                        int32_t column) {
   const tiny_window *window = &job->window;
   const int32_t ky = tap / window->kernel_width;
   const int32_t kx = tap - ky * window->kernel_width;
@@ -160,9 +148,9 @@ static const int8_t *input_of(const weight_job *job, int32_t group, int32_t tap,
   const int32_t x = column * window->stride_width + kx * window->dilation_width - window->left;
   /* as unsigned numbers, negative ones are too large as well */
   if ((uint32_t)y >= (uint32_t)window->height || (uint32_t)x >= (uint32_t)window->width) {
-    return NULL;
+    return -1;
   }
-  return job->data + (y * window->width + x) * window->channels +
+  return (y * window->width + x) * window->channels +
          group * (window->channels / window->groups);
 }
 
@@ -178,8 +166,8 @@ static void gather(const weight_job *job, int32_t group, int32_t column, int32_t
     int32_t tap = first_tap;
     for (int32_t done = 0; done < count; ++tap) {
       const int32_t length = tiny_min(job->count - chosen, count - done);
-      const int8_t *data = input_of(job, group, tap, row, pixel - row * columns);
-      gather_tap(job, data, chosen, length, panel + done);
+      const int32_t place = input_of(job, group, tap, row, pixel - row * columns);
+      gather_tap(job, place, chosen, length, panel + done);
       done += length;
       chosen = 0;
     }
@@ -271,10 +259,25 @@ void tiny_conv2d_weight_gradient(const int8_t *data, const float *gradient,
                                  float *output, int32_t zero_point, int32_t count, int32_t chunk,
                                  int32_t rows) {
   weight_job job = {.window = window_of(table),
-                          .data = data,
+                          .data = {.bytes = data},
                           .gradient = gradient,
                           .channels = channels,
                           .zero_point = zero_point,
+                          .count = count,
+                          .panel = scratch,
+                          .sums = scratch + chunk * TINY_SUMS,
+                          .output = output};
+  sum_weights(&job, chunk, rows);
+}
+
+void tiny_float_conv2d_weight_gradient(const float *data, const float *gradient,
+                                       const int16_t *channels, const int32_t *table,
+                                       float *scratch, float *output, int32_t count, int32_t chunk,
+                                       int32_t rows) {
+  weight_job job = {.window = window_of(table),
+                          .data = {.floats = data},
+                          .gradient = gradient,
+                          .channels = channels,
                           .count = count,
                           .panel = scratch,
                           .sums = scratch + chunk * TINY_SUMS,
@@ -287,7 +290,7 @@ void tiny_conv2d_weight_update(const int8_t *weight, const int8_t *data, const f
                                const int32_t *table, float *scratch, int8_t *updated,
                                int32_t zero_point, int32_t count, int32_t chunk, int32_t rows) {
   weight_job job = {.window = window_of(table),
-                          .data = data,
+                          .data = {.bytes = data},
                           .gradient = gradient,
                           .channels = channels,
                           .zero_point = zero_point,

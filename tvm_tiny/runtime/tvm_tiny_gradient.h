@@ -32,6 +32,10 @@ typedef struct {
 void tiny_conv2d_input_gradient(const float *gradient, const int8_t *weight, const int32_t *window,
                                 float *panel, float *output, int32_t block);
 
+void tiny_float_conv2d_input_gradient(const float *gradient, const float *weight,
+                                      const int32_t *window, float *panel, float *output,
+                                      int32_t block);
+
 /* The weights' gradient for `count` chosen input channels of each group. `scratch` holds 24 floats
  * for each of `chunk` pixels, and for each of `rows` output channels.
  */
@@ -39,6 +43,11 @@ void tiny_conv2d_weight_gradient(const int8_t *data, const float *gradient,
                                  const int16_t *channels, const int32_t *window, float *scratch,
                                  float *output, int32_t zero_point, int32_t count, int32_t chunk,
                                  int32_t rows);
+
+void tiny_float_conv2d_weight_gradient(const float *data, const float *gradient,
+                                       const int16_t *channels, const int32_t *window,
+                                       float *scratch, float *output, int32_t count, int32_t chunk,
+                                       int32_t rows);
 
 /* Its step of descent: `scale` is of each output channel; `updated` may be `weight`. */
 void tiny_conv2d_weight_update(const int8_t *weight, const int8_t *data, const float *gradient,

@@ -358,3 +358,48 @@ void tiny_bytes_to_floats(const int8_t *bytes, int32_t step, int32_t rows, int32
     floats += width;
   }
 }
+
+void tiny_numbers_to_floats(tiny_numbers numbers, int32_t place, int32_t step, int32_t rows,
+                            int32_t count, int32_t offset, float *floats, int32_t width) {
+  if (numbers.bytes != NULL) {
+    tiny_bytes_to_floats(numbers.bytes + place, step, rows, count, offset, floats, width);
+    return;
+  }
+  for (const float *from = numbers.floats + place; rows > 0; --rows) {
+    memcpy(floats, from, (size_t)count * sizeof *floats);
+    tiny_zero_floats(floats + count, width - count);
+    from += step;
+    floats += width;
+  }
+}
+
+void tiny_add_products(const tiny_products *products, int32_t count) {
+  if (count == products->width) {
+    tiny_sum_products(products);
+    return;
+  }
+  tiny_products pixel = *products;
+  float sums[TINY_SUMS];
+  pixel.rows = 1;
+  pixel.from = sums;
+  for (int32_t row = 0; row < products->rows; ++row) {
+    float *output = products->to + row * products->to_step;
+    memcpy(sums, output, (size_t)count * sizeof *sums);
+    tiny_zero_floats(sums + count, products->width - count);
+    pixel.to = sums;
+    tiny_sum_products(&pixel);
+    memcpy(output, sums, (size_t)count * sizeof *sums);
+    pixel.factors += products->row_step;
+  }
+}
+
+int32_t tiny_has_few_zeros(const float *values, int32_t count) {
+  const int32_t step = count / 256 + 1;
+  int32_t seen = 0;
+  int32_t zero = 0;
+  for (int32_t i = 0; i < count; i += step) {
+    zero += values[i] == 0.0f;
+    ++seen;
+  }
+  return zero * 16 <= seen;
+}

@@ -36,6 +36,12 @@ typedef struct {
 
 void tiny_sum_products(const tiny_products *products);
 
+/* The same where `to` has only the first `count` sums of each row, which are `from` as well. */
+void tiny_add_products(const tiny_products *products, int32_t count);
+
+/* Whether at most one in sixteen is zero, of up to 256 that are looked at. */
+int32_t tiny_has_few_zeros(const float *values, int32_t count);
+
 /* A place in `a` and one in `b`, and how many vectors follow each. */
 typedef struct {
   int32_t a, b, count;
@@ -67,6 +73,16 @@ void tiny_descend_all(int8_t *weight, const int16_t *places, float factor, const
  */
 void tiny_bytes_to_floats(const int8_t *bytes, int32_t step, int32_t rows, int32_t count,
                           int32_t offset, float *floats, int32_t width);
+
+/* The numbers of a tensor: int8, or float32 where there are no bytes. */
+typedef struct {
+  const int8_t *bytes;
+  const float *floats;
+} tiny_numbers;
+
+/* Rows of `count` numbers from a place on, as above; nothing is taken off floats. */
+void tiny_numbers_to_floats(tiny_numbers numbers, int32_t place, int32_t step, int32_t rows,
+                            int32_t count, int32_t offset, float *floats, int32_t width);
 
 /* tiny_step_int8 with the limit 127. The fast way adds 1.5 * 2^23, to which floats of small
  * numbers are integers: bits of the sum are those of the number and the result, its last ones.

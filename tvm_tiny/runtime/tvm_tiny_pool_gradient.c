@@ -84,3 +84,23 @@ void tiny_max_pool_gradient(const float *gradient, const int8_t *x, const int8_t
     output += channels;
   }
 }
+
+void tiny_float_max_pool_gradient(const float *gradient, const float *x, const float *output,
+                                  const int32_t *window, float *y) {
+  const int32_t channels = window[TINY_BACK_CHANNELS];
+  const int32_t taps = taps_of(window);
+  clear(window, y);
+  for (int32_t pixel = 0; pixel < pixels_of(window); ++pixel) {
+    for (int32_t c = 0; c < channels; ++c) {
+      for (int32_t tap = 0; tap < taps; ++tap) {
+        const int32_t place = place_of(window, pixel, tap);
+        if (place >= 0 && x[place + c] == *output) {
+          y[place + c] += *gradient;
+          break;
+        }
+      }
+      ++output;
+      ++gradient;
+    }
+  }
+}

@@ -27,5 +27,7 @@ void tiny_average_pool_gradient(const float *gradient, const int32_t *window, fl
 /* To the first tap in raster order that is what the pooling gave; to none where it was clamped. */
 void tiny_max_pool_gradient(const float *gradient, const int8_t *x, const int8_t *output,
                             const int32_t *window, float *y);
+void tiny_float_max_pool_gradient(const float *gradient, const float *x, const float *output,
+                                  const int32_t *window, float *y);
 
 #endif /* TVM_TINY_POOL_GRADIENT_H */

@@ -44,12 +44,12 @@ def build_training(
 ) -> TrainingFirmware:
     """Derive a model's training step, compile it for `target` and link it.
 
-    `model` is anything `load` takes, quantised to int8. `update` says what is trained: a
-    SparseUpdate, or a word that it parses. `loss` is "softmax_cross_entropy" (of the values before
-    a softmax at the model's end, against a class) or "mean_squared_error". `optimizer` is an
-    Optimizer or the name of one: "sgd_qas", gradient descent with quantisation-aware scaling, "sgd"
-    without, "momentum", "sgd_momentum_unscaled", or for float models "adam". The learning rate is
-    an argument of each step.
+    `model` is anything `load` takes, quantised to int8, or float from end to end. `update` says
+    what is trained: a SparseUpdate, or a word that it parses. `loss` is "softmax_cross_entropy" (of
+    the values before a softmax at the model's end, against a class) or "mean_squared_error".
+    `optimizer` is an Optimizer or the name of one: "sgd_qas", gradient descent with
+    quantisation-aware scaling, "sgd" without, "momentum", "sgd_momentum_unscaled", or for float
+    models "adam". Float models know no scaling. The learning rate is an argument of each step.
 
     Raises ModelError, UnsupportedError, PlanError, TargetError, DoesNotFitError, MissingToolError.
     """

@@ -18,6 +18,7 @@ AXES = {
     "tiny.qconv2d": (3, 0),
     "tiny.qdepthwise_conv2d": (2, 2),
     "tiny.qdense": (1, 0),
+    "tiny.float_conv2d": (3, 0),
 }
 
 

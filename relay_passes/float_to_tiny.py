@@ -1,0 +1,286 @@
+"""FloatToTiny: operators of float models to `tiny.float_*`, which training derives gradients of.
+
+A table says what each operator of Relax becomes. What multiplies or adds to channels behind a
+convolution or a dense layer, as batch normalisation does, goes into its weights and bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import tvm
+from tvm import ir, relax
+
+from tvm_tiny.errors import Problem, UnsupportedError
+from tvm_tiny.relay_passes._islands import NCHW_FROM_NHWC, NHWC_FROM_NCHW, four_sides, pair
+from tvm_tiny.relay_passes._rewrite import GraphPass
+from tvm_tiny.relay_passes._straight_line import Values, bindings, build, results
+from tvm_tiny.schedules.dialect import Array, spec_of
+from tvm_tiny.schedules.training.gradients import operator
+
+LARGEST = float(np.finfo(np.float32).max)  # no bound
+
+
+def is_float(module: tvm.IRModule) -> bool:
+    """Whether nothing in `main` is quantised."""
+    names = [getattr(value.op, "name", "") for _, value in bindings(module["main"])]
+    quantised = ("relax.quantize", "relax.dequantize", "tiny.")
+    takes_floats = all(spec_of(p).dtype == "float32" for p in module["main"].params)
+    return takes_floats and not any(name.startswith(quantised) for name in names)
+
+
+class FloatToTiny(GraphPass):
+    """Rewrite `main`; raises UnsupportedError listing every operator that has no such form."""
+
+    def apply(self, module: tvm.IRModule) -> tvm.IRModule:
+        """Apply to `main`."""
+        function = relax.transform.CanonicalizeBindings()(module)["main"]
+        walk = _Walk()
+        rewritten = build(
+            function.params, lambda builder: walk.run(builder, function), dict(function.attrs or {})
+        )
+        return relax.transform.DeadCodeElimination()(rewritten)
+
+
+@dataclass(frozen=True, eq=False)
+class _Linear:
+    """A convolution or dense layer that has not been emitted: what follows may still go into it.
+
+    `axis` is that of the result's channels; dense layers have no `window`.
+    """
+
+    data: ir.Expr
+    weight: Array  # OHWI
+    bias: Array
+    axis: int
+    window: dict[str, Any] | None = None
+
+    def scaled(self, factor: Array) -> _Linear:
+        """Its result times a factor for each channel."""
+        weight = self.weight * factor.reshape(-1, 1, 1, 1)
+        return replace(self, weight=weight.astype(np.float32), bias=self.bias * factor)
+
+    def moved(self, offset: Array) -> _Linear:
+        """Its result plus an offset for each channel."""
+        return replace(self, bias=(self.bias + offset).astype(np.float32))
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.values: Values = {}
+        self.linear: dict[ir.Var, _Linear] = {}
+        self.name = ""
+
+    def run(self, builder: relax.BlockBuilder, function: relax.Function) -> list[ir.Expr]:
+        self.builder = builder
+        problems = []
+        for var, value in bindings(function):
+            self.name = var.name
+            new = RULES.get(getattr(value.op, "name", ""), _no_rule)(self, value)
+            if new is None:
+                what = f"operator {value.op.name.removeprefix('relax.')} has no float form here"
+                problems.append(Problem(var.name, what))
+                new = var
+            if isinstance(new, _Linear):
+                self.linear[var] = new
+            else:
+                self.values[var] = new if isinstance(new, ir.Var) else self.emit(new)
+        if problems:
+            raise UnsupportedError("operators that cannot be trained", problems=problems)
+        return [self.value(result) for result in results(function)]
+
+    def emit(self, call: ir.Expr, suffix: str = "") -> ir.Var:
+        return self.builder.emit(call, self.name + suffix)
+
+    def value(self, expr: ir.Expr) -> ir.Expr:
+        """The new form of an old value; a layer that is read becomes final."""
+        layer = self.linear.pop(expr, None) if isinstance(expr, ir.Var) else None
+        if layer is not None:
+            reader, self.name = self.name, expr.name
+            self.values[expr] = self._layer(layer)
+            self.name = reader
+        return self.values.get(expr, expr) if isinstance(expr, ir.Var) else expr
+
+    def _layer(self, layer: _Linear) -> ir.Var:
+        weight, bias = (relax.const(np.ascontiguousarray(a)) for a in (layer.weight, layer.bias))
+        if layer.window is None:
+            rows, depth = spec_of(layer.data).shape
+            pixels = self.emit(relax.op.reshape(layer.data, (1, rows, 1, depth)), "_pixels")
+            window = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "groups": 1}
+            dense = operator("float_conv2d", pixels, weight, bias, layer=self.name, **window)
+            shape = (rows, len(layer.weight))
+            return self.emit(relax.op.reshape(self.emit(dense, "_dense"), shape))
+        return self.spatial("float_conv2d", layer.data, layer.axis, weight, bias, **layer.window)
+
+    def spatial(
+        self, name: str, data: ir.Expr, channel_axis: int, *rest: ir.Expr, **fields: Any
+    ) -> ir.Var:
+        """A call on images, in the layout that the kernels have."""
+        is_nchw = channel_axis == 1
+        if is_nchw:
+            data = self.emit(operator("transpose", data, axes=NHWC_FROM_NCHW), "_nhwc")
+        call = operator(name, data, *rest, **fields, layer=self.name)
+        if not is_nchw:
+            return self.emit(call)
+        return self.emit(operator("transpose", self.emit(call), axes=NCHW_FROM_NHWC))
+
+
+New: TypeAlias = "ir.Expr | _Linear | None"
+Rule = Callable[[_Walk, ir.Call], New]
+
+
+def _no_rule(_walk: _Walk, _call: ir.Call) -> New:
+    return None
+
+
+def _conv2d(walk: _Walk, call: ir.Call) -> New:
+    attrs, weight = call.attrs, call.args[1]
+    if not isinstance(weight, ir.GenericConst) or str(attrs.data_layout) not in CHANNEL_AXES:
+        return None
+    layout = str(attrs.kernel_layout)
+    taps = weight.value.numpy().transpose([layout.index(axis) for axis in "OHWI"])
+    window = {
+        "strides": pair(attrs.strides),
+        "padding": four_sides(attrs.padding),
+        "dilation": pair(attrs.dilation),
+        "groups": int(attrs.groups),
+    }
+    bias = np.zeros(len(taps), np.float32)
+    axis = CHANNEL_AXES[str(attrs.data_layout)]
+    return _Linear(walk.value(call.args[0]), taps, bias, axis, window)
+
+
+def _matmul(walk: _Walk, call: ir.Call) -> New:
+    data, weight = call.args
+    if not isinstance(weight, ir.GenericConst) or len(spec_of(data).shape) != 2:
+        return None
+    matrix = weight.value.numpy().T
+    taps = matrix.reshape(len(matrix), 1, 1, -1)
+    return _Linear(walk.value(data), taps, np.zeros(len(taps), np.float32), 1)
+
+
+def _into_layer(walk: _Walk, call: ir.Call) -> _Linear | None:
+    """Arithmetic with a constant for each channel of a layer's result."""
+    first, second = call.args
+    if isinstance(first, ir.GenericConst) and call.op.name in ("relax.add", "relax.multiply"):
+        first, second = second, first
+    layer = walk.linear.get(first) if isinstance(first, ir.Var) else None
+    if layer is None or not isinstance(second, ir.GenericConst):
+        return None
+    values = second.value.numpy()
+    shape = [1] * len(spec_of(first).shape)
+    shape[layer.axis] = len(layer.bias)
+    try:
+        by_channel = np.broadcast_to(values, shape).reshape(-1).astype(np.float32)
+    except ValueError:
+        return None
+    return {
+        "relax.add": lambda: layer.moved(by_channel),
+        "relax.subtract": lambda: layer.moved(-by_channel),
+        "relax.multiply": lambda: layer.scaled(by_channel),
+        "relax.divide": lambda: layer.scaled(np.float32(1) / by_channel),
+    }[call.op.name]()
+
+
+def _add(walk: _Walk, call: ir.Call) -> New:
+    merged = _into_layer(walk, call)
+    if merged is not None:
+        return merged
+    a, b = call.args
+    if not all(isinstance(v, ir.Var) for v in (a, b)) or spec_of(a).shape != spec_of(b).shape:
+        return None
+    return operator("float_add", walk.value(a), walk.value(b), layer=walk.name)
+
+
+def _relu(walk: _Walk, call: ir.Call) -> New:
+    return operator("float_clip", walk.value(call.args[0]), low=0.0, high=LARGEST, layer=walk.name)
+
+
+def _clip(walk: _Walk, call: ir.Call) -> New:
+    bounds = [float(np.clip(float(b.value), -LARGEST, LARGEST)) for b in call.args[1:]]
+    fields = dict(zip(("low", "high"), bounds, strict=True))
+    return operator("float_clip", walk.value(call.args[0]), **fields, layer=walk.name)
+
+
+def _pool(name: str) -> Rule:
+    def rule(walk: _Walk, call: ir.Call) -> New:
+        attrs, padding = call.attrs, four_sides(call.attrs.padding)
+        counts_border = any(padding) and "avg" in name and bool(attrs.count_include_pad)
+        if int(attrs.ceil_mode) or counts_border or str(attrs.layout) not in CHANNEL_AXES:
+            return None
+        fields = {
+            "strides": pair(attrs.strides),
+            "padding": padding,
+            "dilation": pair(attrs.dilation),
+            "size": pair(attrs.pool_size),
+        }
+        data, axis = walk.value(call.args[0]), CHANNEL_AXES[str(attrs.layout)]
+        return walk.spatial(name, data, axis, **fields)
+
+    return rule
+
+
+def _whole_image(walk: _Walk, call: ir.Call, channel_axis: int) -> ir.Var:
+    shape = list(spec_of(call.args[0]).shape)
+    del shape[channel_axis]
+    fields = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "size": shape[1:]}
+    return walk.spatial("float_avg_pool2d", walk.value(call.args[0]), channel_axis, **fields)
+
+
+def _mean(walk: _Walk, call: ir.Call) -> New:
+    rank = len(spec_of(call.args[0]).shape)
+    axes = tuple(sorted(int(axis) % rank for axis in call.attrs.axis or range(rank)))
+    if rank != 4 or axes not in ((1, 2), (2, 3)):
+        return None
+    mean = _whole_image(walk, call, 3 if axes == (1, 2) else 1)
+    return mean if call.attrs.keepdims else relax.op.reshape(mean, spec_of(call).shape)
+
+
+def _adaptive_avg_pool2d(walk: _Walk, call: ir.Call) -> New:
+    layout = str(call.attrs.layout)
+    if {int(s) for s in call.attrs.output_size or (0,)} != {1} or layout not in CHANNEL_AXES:
+        return None
+    return _whole_image(walk, call, CHANNEL_AXES[layout])
+
+
+def _softmax(walk: _Walk, call: ir.Call) -> New:
+    rank = len(spec_of(call).shape)
+    if int(call.attrs.axis) % rank != rank - 1:
+        return None
+    return operator("float_softmax", walk.value(call.args[0]), layer=walk.name)
+
+
+def _reshape(walk: _Walk, call: ir.Call) -> New:
+    return relax.op.reshape(walk.value(call.args[0]), spec_of(call).shape)
+
+
+def _transpose(walk: _Walk, call: ir.Call) -> New:
+    axes = call.attrs.axes or reversed(range(len(spec_of(call).shape)))
+    order = tuple(int(axis) for axis in axes)
+    return operator("transpose", walk.value(call.args[0]), axes=order, layer=walk.name)
+
+
+CHANNEL_AXES = {"NCHW": 1, "NHWC": 3}
+RULES: dict[str, Rule] = {
+    "relax.nn.conv2d": _conv2d,
+    "relax.matmul": _matmul,
+    "relax.add": _add,
+    "relax.subtract": _into_layer,
+    "relax.multiply": _into_layer,
+    "relax.divide": _into_layer,
+    "relax.nn.relu": _relu,
+    "relax.clip": _clip,
+    "relax.nn.max_pool2d": _pool("float_max_pool2d"),
+    "relax.nn.avg_pool2d": _pool("float_avg_pool2d"),
+    "relax.nn.adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "relax.mean": _mean,
+    "relax.nn.softmax": _softmax,
+    "relax.reshape": _reshape,
+    "relax.flatten": _reshape,
+    "relax.squeeze": _reshape,
+    "relax.expand_dims": _reshape,
+    "relax.permute_dims": _transpose,
+}
