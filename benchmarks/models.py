@@ -2,7 +2,8 @@
 
     python benchmarks/models.py [--models kws01,ic01] [--targets cortex-m4] [--json FILE]
 
-Everything but `build_seconds` is the same on every run.
+Kernels are chosen by the table of costs alone: benchmarks/tuning.py compares measured ones with
+these. Everything but `build_seconds` is the same on every run.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from tests.support.shared import reference_data, shared_folder  # noqa: E402
 from tvm_tiny.arrays import random_inputs  # noqa: E402
 from tvm_tiny.firmware import Firmware  # noqa: E402
 from tvm_tiny.result import RunResult  # noqa: E402
+from tvm_tiny.tuning.choose import NO_DATABASE  # noqa: E402
 
 Array = np.ndarray[Any, Any]
 
@@ -78,7 +80,7 @@ def measure(model: Model, target: str) -> dict[str, Any]:
     row: dict[str, Any] = {"model": model.name, "target": target}
     start = time.perf_counter()
     try:
-        firmware = tvm_tiny.build(model.path, target, name=model.name)
+        firmware = tvm_tiny.build(model.path, target, name=model.name, database=NO_DATABASE)
         row["build_seconds"] = round(time.perf_counter() - start, 1)
         inputs = inputs_of(model, firmware)
         result = firmware.run(inputs, timeout_s=TIMEOUT_S)
