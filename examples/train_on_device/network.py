@@ -67,7 +67,7 @@ def load_data() -> tuple[Digits, Digits]:
 
 
 def network() -> nn.Sequential:
-    """Seven convolutions and a classifier of ten classes: 61,914 parameters."""
+    """Seven convolutions and a classifier of ten classes: 89,354 parameters."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1),
         nn.ReLU(),
