@@ -25,7 +25,7 @@ _POINT = "tiny.index"
 _NO_RESULT = float("inf")
 _TENSOR_INTRINSICS = "tvm.s_tir.tensor_intrin"
 _SECONDS = 1e-9  # for a cycle
-_MOST_ROUNDS = 8  # without a new point, until the search is taken to be at its end
+_MOST_ROUNDS = 2  # without a new point, until the search is taken to be at its end
 
 Costs = dict[int, float]  # by a point's index; infinite where there is no result
 
