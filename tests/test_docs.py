@@ -115,7 +115,7 @@ def test_names_in_the_pages_are_there() -> None:
     assert "__all__" in (REPOSITORY / "schedules/__init__.py").read_text()
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "kernels.md", "memory.md", "tuning.md"])
+@pytest.mark.parametrize("page", ["architecture.md", "kernels.md", "memory.md", "training.md", "tuning.md"])
 def test_files_in_the_pages_are_there(page: str) -> None:
     text = (REPOSITORY / "docs" / page).read_text()
     paths = re.findall(r"`((?:\w+/)+[\w*]+\.(?:py|c|h|toml))`", text)
@@ -134,6 +134,13 @@ def test_memory_page(workplace: Path, capsys: pytest.CaptureFixture[str]) -> Non
     (_, *arguments) = shlex.split(command.text)
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0 and "peak, patches" in result.output
+
+
+@pytest.mark.qemu
+def test_training_page(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (python,) = blocks("docs/training.md")
+    exec(compile(python.text, "training.md", "exec"), {})
+    assert "instructions a step" in capsys.readouterr().out
 
 
 def known_boards(monkeypatch: pytest.MonkeyPatch, *added: Board) -> None:
@@ -195,7 +202,8 @@ def test_readme_makefile_targets() -> None:
 
 
 def test_readme_names_every_operator() -> None:
-    text = (REPOSITORY / README).read_text()
+    """Those that only training needs stand on its page."""
+    text = "".join((REPOSITORY / page).read_text() for page in (README, "docs/training.md"))
     missing = [name for name in dialect.OPERATORS if f"`{name.removeprefix('tiny.')}`" not in text]
     assert not missing
 
@@ -206,13 +214,13 @@ def test_readme_names_every_board_and_core() -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("page", [README, *(f"docs/{name}" for name in HOW_TO)])
+@pytest.mark.parametrize("page", [README, "docs/training.md", *(f"docs/{name}" for name in HOW_TO)])
 def test_pages_are_free_of_local_paths(page: str) -> None:
     text = (REPOSITORY / page).read_text()
     assert not re.search(r"(?<![\w.])/(work|home|root|tmp|usr)/", text)
 
 
-@pytest.mark.parametrize("page", [README, *(f"docs/{name}" for name in HOW_TO)])
+@pytest.mark.parametrize("page", [README, "docs/training.md", *(f"docs/{name}" for name in HOW_TO)])
 def test_links_lead_somewhere(page: str) -> None:
     path = REPOSITORY / page
     for link in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
