@@ -151,9 +151,9 @@ def render(report: dict[str, Any]) -> str:
         f"test with, another draw, order and classifier for each seed; mcunet-5fps, the scheme "
         f"{SCHEME}; batch 1, {EPOCHS} epochs, warm-up over {WARM_UP:.0%} of the steps, then a "
         "cosine. Steps and inferences are the firmware's C code on this machine. Moved: the share "
-        "of the int8 weights before the classifier that the training changed, of those it may. "
+        "of the int8 weights in RAM before the classifier that are others after the training. "
         "Plain gradient descent runs at the rate of the scaled one, and at rates so large that "
-        "int8 weights move by its gradients at all."
+        "int8 weights move by its gradients."
     )
     return "\n".join(["# Digits", "", *table(titles, rows), "", notes, ""])
 

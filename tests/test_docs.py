@@ -115,7 +115,9 @@ def test_names_in_the_pages_are_there() -> None:
     assert "__all__" in (REPOSITORY / "schedules/__init__.py").read_text()
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "kernels.md", "memory.md", "training.md", "tuning.md"])
+@pytest.mark.parametrize(
+    "page", ["architecture.md", "kernels.md", "memory.md", "training.md", "tuning.md"]
+)
 def test_files_in_the_pages_are_there(page: str) -> None:
     text = (REPOSITORY / "docs" / page).read_text()
     paths = re.findall(r"`((?:\w+/)+[\w*]+\.(?:py|c|h|toml))`", text)
