@@ -9,7 +9,7 @@ without them. Along an axis with one part, tiles are whole and kernels keep the 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -22,6 +22,7 @@ from tvm_tiny.relay_passes.program import (
     PatchLayer,
     Port,
     Program,
+    Step,
     Tensor,
     outputs_of,
     unique,
@@ -53,7 +54,7 @@ def with_patches(program: Program, grid: Grid, split: int, features: Features = 
     if grid == (1, 1):
         return program
     first = _before_patches(program, split)
-    patches = _Maker(program, first, split, features).make(grid)
+    patches = _Maker(PatchMaker(program, features), first, split).make(grid)
     steps = [*program.steps[:first], patches, *program.steps[split:]]
     used = {name for step in steps for name in (*step.inputs, *outputs_of(step))}
     used |= {port.tensor for port in (*program.inputs, *program.outputs)}
@@ -71,14 +72,42 @@ def _before_patches(program: Program, split: int) -> int:
     return split - 1
 
 
+@dataclass
+class PatchMaker:
+    """Makes patches of a program's layers; kernels for tiles of one shape are made once."""
+
+    program: Program
+    features: Features = ()
+    found: dict[Hashable, tuple[Candidate, ...]] = field(default_factory=dict)
+
+    def make(self, first: int, last: int, grid: Grid) -> Patches | None:
+        """Steps `first` to before `last` patch by patch; None if they can't be."""
+        try:
+            return _Maker(self, first, last).make(grid)
+        except UnsupportedError:
+            return None
+
+    def candidates(self, layer: Layer, call: Call) -> tuple[Candidate, ...]:
+        """Kernels of a layer for what it computes of it in a patch."""
+        key = (layer.output, call.attributes, call.inputs)
+        if key not in self.found:
+            self.found[key] = tuple(candidates(call, self.features))
+        return self.found[key]
+
+
 def make_patches(
     program: Program, first: int, last: int, grid: Grid, features: Features = ()
 ) -> Patches | None:
     """Steps `first` to before `last` patch by patch; None if they can't be."""
+    return PatchMaker(program, features).make(first, last, grid)
+
+
+def can_be_cut(step: Step) -> bool:
+    """Whether a step is a layer that works on parts of images."""
     try:
-        return _Maker(program, first, last, features).make(grid)
+        return _checked(step) is step
     except UnsupportedError:
-        return None
+        return False
 
 
 def placed(patches: Patches) -> Patches:
@@ -124,8 +153,9 @@ class _Cut:
 class _Maker:
     """The layers of patches to be, and what is known of their tiles."""
 
-    def __init__(self, program: Program, first: int, last: int, features: Features) -> None:
-        self.program, self.features = program, features
+    def __init__(self, maker: PatchMaker, first: int, last: int) -> None:
+        self.maker, self.program = maker, maker.program
+        program = self.program
         self.layers = [_checked(step) for step in program.steps[first:last]]
         self.others = (*program.steps[:first], *program.steps[last:])
         self.made = {layer.output for layer in self.layers}
@@ -184,7 +214,7 @@ class _Maker:
         axes = geometry.made[layer.output].axes
         made = self._add(layer.output, geometry.made[layer.output])
         call = _on_tiles(layer.call, tiles, axes)
-        found = tuple(candidates(call, self.features))
+        found = self.maker.candidates(layer, call)
         chosen = next(candidate for candidate in found if candidate.kernel is not None)
         item = replace(layer, candidates=found, chosen=chosen, scratch=None, call=call)
         names = tuple(None if tile is None else tile.name for tile in tiles)

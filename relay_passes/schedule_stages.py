@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from math import inf
 
 from tvm_tiny.relay_passes._overlaps import most_shared
-from tvm_tiny.relay_passes.patches import Grid, make_patches, placed
+from tvm_tiny.relay_passes.patches import Grid, PatchMaker, can_be_cut, placed
 from tvm_tiny.relay_passes.program import (
     ALIGNMENT,
     Layer,
@@ -69,7 +69,7 @@ class StageSearch:
         self.called_back = called_back
         self.maker = StageMaker(program, features, called_back)
         self.life = _Life(program, called_back)
-        self.features = features
+        self.patch_maker = PatchMaker(program, features)
         self.stages: dict[Key, _Sketch | _PatchSketch | None] = {}
 
     def within(self, limit: int, has_patches: bool = True) -> Found | None:
@@ -84,9 +84,20 @@ class StageSearch:
         if not has_patches or (found and found.instructions <= FAIR * self._fastest):
             return found
         # patches compute halos again, and are looked at where strips help little
+        if found is None and not self._may_fit(limit, options):
+            return None
         more = [list(self._patch_options(first, limit)) for first in firsts]
         pairs = zip(options, more, strict=True)
         return self._within(limit, [[*strips, *patches] for strips, patches in pairs]) or found
+
+    def _may_fit(self, limit: int, options: Sequence[Sequence[Key]]) -> bool:
+        """Whether there is a cut if all patches that have room for their output have room."""
+        reached = {0}
+        for first, keys in enumerate(options):
+            if first in reached:
+                reached |= {key[1] for key in keys if key[2] != WHOLE or self._single(first, limit)}
+                reached |= set(self._patch_ends(first, limit))
+        return len(options) in reached
 
     @cached_property
     def _fastest(self) -> int:
@@ -185,16 +196,22 @@ class StageSearch:
 
     def _patch_options(self, first: int, limit: int) -> Iterator[Key]:
         """Parts that run patch by patch, from this layer on."""
+        for last in self._patch_ends(first, limit):
+            for grid in GRIDS:
+                sketch = self._sketch((first, last, grid))
+                if sketch is not None and sketch.bytes_live <= limit:
+                    yield first, last, grid
+
+    def _patch_ends(self, first: int, limit: int) -> Iterator[int]:
+        """Behind which layer patches that begin with a layer may end, tiles aside."""
         longest = min(first + LONGEST_PATCHES, len(self._layers))
-        for last in range(first + 2, longest + 1):
-            layers = self._layers[first:last]
-            has_room = self.life.patches(first, last, layers[-1].output) < limit
-            is_useful = has_room and self._is_useful(first, last, limit)
-            if is_useful and not any(map(self._reads_call_back, layers)):
-                for grid in GRIDS:
-                    sketch = self._sketch((first, last, grid))
-                    if sketch is not None and sketch.bytes_live <= limit:
-                        yield first, last, grid
+        for last in range(first + 1, longest + 1):
+            layer = self._layers[last - 1]
+            if not can_be_cut(layer) or self._reads_call_back(layer):
+                return
+            has_room = self.life.patches(first, last, layer.output) < limit
+            if last > first + 1 and has_room and self._is_useful(first, last, limit):
+                yield last
 
     def _predicted(self, key: Key) -> int:
         sketch = self._sketch(key)
@@ -231,7 +248,7 @@ class StageSearch:
         if isinstance(how, int):
             made = self.maker.make(first, last, how)
             return made and _Sketch(*made, self.life.stage(first, last, made[0]))
-        patches = make_patches(self.program, first, last, how, self.features)
+        patches = self.patch_maker.make(first, last, how)
         if patches is None or len(patches.outputs) > 1:
             return None
         return _PatchSketch(patches, self.life.patches(first, last, patches.output))

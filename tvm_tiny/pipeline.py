@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import tvm
 
 from tvm_tiny.codegen.generate import GeneratedCode, generate
+from tvm_tiny.errors import DoesNotFitError
 from tvm_tiny.relay_passes.append_updates import AppendUpdates
 from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.crop_zero_taps import CropZeroTaps
@@ -157,8 +158,15 @@ def plan_training(
     """
     derived = derive_training(module, training)
     listed = program_of(derived.module, features)
-    limits = _without_states(limits, plan_states(listed, derived.states).state_bytes)
-    program, plan = fit_memory(listed, limits, features, staging)
+    held = plan_states(listed, derived.states).state_bytes
+    limits = _without_states(limits, held)
+    try:
+        program, plan = fit_memory(listed, limits, features, staging)
+    except DoesNotFitError as error:
+        needed = int(str(error.found)) + held  # what is trained counts too
+        raise DoesNotFitError(
+            error.what, where=error.where, limit=error.limit, found=needed, hint=error.hint
+        ) from error
     states = plan_states(program, derived.states)
     return PlannedTraining(derived, listed, program, plan, states)
 
