@@ -144,7 +144,7 @@ def test_a_part_of_the_channels_can_be_trained(optimizer: str) -> None:
         is_changed = built.weights[name] != before[name]
         changed = np.flatnonzero(is_changed.reshape(-1, is_changed.shape[-1]).any(axis=0))
         assert 0 < len(changed) and set(changed.tolist()) <= chosen[name]
-    assert np.all(built.weights["conv2d_3_bias"] != before["conv2d_3_bias"])
+    assert np.any(built.weights["conv2d_3_bias"] != before["conv2d_3_bias"])
     assert "linear_bias" not in before and "conv2d_2_weight" not in before
     predicted = predict_memory(program, "cortex-m4", update=update, optimizer=optimizer)
     memory = built.memory()
