@@ -93,9 +93,11 @@ def test_steps_are_those_of_torch(name: str) -> None:
     built = build_training(exported(net), "cortex-m4", optimizer=optimizer, name="net")
     losses = steps(built, images, labels, rate)
     np.testing.assert_allclose(losses, torch_steps(net, make, images, labels), rtol=1e-4)
-    test = samples(8, seed=1)[0]
+    test, before = samples(8, seed=1)[0], built.twin.state.copy()
     expected = net(torch.tensor(test)).detach().numpy()
     np.testing.assert_allclose(built.predict(test), expected, rtol=1e-4, atol=1e-6)
+    # an inference is no step of the optimizer
+    np.testing.assert_array_equal(built.twin.state, before)
     for parameter, layer in (
         ("stem", "conv2d"),
         ("depthwise", "conv2d_1"),
