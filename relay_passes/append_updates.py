@@ -37,7 +37,7 @@ class AppendUpdates(GraphPass):
     has run.
     """
 
-    def __init__(self, states: Sequence[State], optimizer: Optimizer | None = None) -> None:
+    def __init__(self, states: Sequence[State] = (), optimizer: Optimizer | None = None) -> None:
         """States in order; gradient descent with scales if no optimizer is given."""
         self.trained, self.optimizer = tuple(states), optimizer or Optimizer()
         self.states = self.trained

@@ -72,7 +72,7 @@ class State:
 class SeparateTrainables(GraphPass):
     """Apply to what `updates` name; `states` is filled as the pass runs."""
 
-    def __init__(self, updates: Sequence[LayerUpdate], loss: str = LOSSES[0]) -> None:
+    def __init__(self, updates: Sequence[LayerUpdate] = (), loss: str = LOSSES[0]) -> None:
         """Updates of layers by name; a loss of LOSSES."""
         if loss not in LOSSES:
             raise UnsupportedError(
