@@ -373,7 +373,29 @@ void tiny_numbers_to_floats(tiny_numbers numbers, int32_t place, int32_t step, i
   }
 }
 
+/* The first sum of each row alone, as of depthwise convolutions. */
+static void add_first_products(const tiny_products *products) {
+  const float *factors = products->factors;
+  float *to = products->to;
+  for (int32_t row = products->rows; row > 0; --row) {
+    float sum = *to;
+    for (int32_t i = 0; i < products->count; ++i) {
+      const float factor = factors[i * products->factor_step];
+      if (factor != 0.0f) {
+        sum = __builtin_fmaf(factor, products->panel[i * products->width], sum);
+      }
+    }
+    *to = sum;
+    to += products->to_step;
+    factors += products->row_step;
+  }
+}
+
 void tiny_add_products(const tiny_products *products, int32_t count) {
+  if (count == 1) {
+    add_first_products(products);
+    return;
+  }
   if (count == products->width) {
     tiny_sum_products(products);
     return;
