@@ -62,7 +62,7 @@ def test_training_learns(fresh: TrainingFirmware) -> None:
 
 
 @pytest.mark.qemu
-@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m55"])
 def test_the_firmware_takes_the_same_steps(model: object, core: str) -> None:
     built = build_training(model, core, update="full", name="small")
     images, labels = samples(STEPS)

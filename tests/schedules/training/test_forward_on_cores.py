@@ -10,7 +10,7 @@ from tests.support.calls import side_by_side
 from tvm_tiny.build_firmware import build
 from tvm_tiny.schedules import dialect
 
-CORES = ("cortex-m4", "cortex-m7", "cortex-m55")
+CORES = ("cortex-m4", "cortex-m55")
 PARTS = 4
 
 

@@ -12,7 +12,7 @@ from tests.support.gradients import ALL, Convolution
 from tvm_tiny.build_firmware import build
 from tvm_tiny.schedules.dialect import TensorSpec
 
-CORES = ("cortex-m4", "cortex-m7", "cortex-m55")
+CORES = ("cortex-m4", "cortex-m55")
 RATE = TensorSpec((1,), "float32")
 SEEDS = (0, 1, 2)
 SMALLEST, LARGEST = np.float32(1e-44), np.float32(1e30)  # below normal numbers; sums stay finite

@@ -58,7 +58,7 @@ MODULES: tuple[Any, ...] = (
 CASES: dict[str, Case] = {
     f"{module.__name__} {name}": case for module in MODULES for name, case in module.CASES.items()
 }
-CORES = ("cortex-m4", "cortex-m7", "cortex-m55", "cortex-m33")
+CORES = ("cortex-m4", "cortex-m55")
 
 
 @pytest.mark.qemu
