@@ -246,11 +246,13 @@ def render(report: Row) -> str:
 
 def models_chapter(rows: list[Row]) -> list[str]:
     """Return the table of tuned models."""
-    titles = ("model", "target", "default cycles", "tuned", "ratio", "same outputs", "exact")
+    titles = ("model", "target", "default cycles", "tuned", "ratio")
+    titles += ("default instructions", "tuned", "same outputs", "exact")
     cells = [
         [
             *(row["model"], row["target"], number(row["default_cycles"])),
             *(number(row["tuned_cycles"]), f"{row['ratio']:.3f}"),
+            *(number(row[f"{kind}_instructions"]) for kind in ("default", "tuned")),
             *("yes" if row[name] else "NO" for name in ("same_outputs", "exact")),
         ]
         for row in rows
@@ -372,7 +374,7 @@ def main(parts: str, models: str, targets: str, database: str | None, path: Path
             for row in rows_of(part, names, target, database):
                 rows.append(row)
                 click.echo(summary(row))
-    common.write(path, rows, render)
+                common.write(path, rows, render)  # a run of hours may be ended
 
 
 if __name__ == "__main__":

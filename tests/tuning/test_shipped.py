@@ -70,6 +70,26 @@ def test_the_file_is_small(folder: Path) -> None:
     assert (folder / "cortex-m4.json").stat().st_size < 600
 
 
+def test_what_gains_little_for_many_instructions_is_left_out(
+    tmp_path: Path, call: Call, space: list[Candidate]
+) -> None:
+    rows = {
+        "pairs": Measurement(1000, 1000),
+        "pairs order=grouped": Measurement(1200, 980),
+        "pairs order=paired": Measurement(1200, 960),
+        "pairs order=hoisted": Measurement(1050, 990),
+        "pairs order=drawn": Measurement(None, None, "crash"),
+    }
+    add(Database(tmp_path / "database"), call, space, Version.of(TARGET), rows)
+    ship(Database(tmp_path / "database"), TARGET, tmp_path)
+    records = ShippedRecords.of(TARGET, tmp_path)
+    assert records is not None
+    assert set(records.known(call, space)) == set(rows) - {
+        "pairs order=grouped",
+        "pairs order=drawn",
+    }
+
+
 def test_other_cores_have_none(folder: Path) -> None:
     assert ShippedRecords.of(resolve("cortex-m7"), folder) is None
 

@@ -6,7 +6,7 @@ holds of each point its instructions and cycles, or null where it must not be ta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,8 @@ from tvm_tiny.tuning.trial import Measurement
 
 FOLDER = Path(__file__).with_name("database")
 FAILED = "it failed when the package was made"
+# Cycles are estimates: a gain of less than this is no reason to take so many more instructions.
+NEAR, MORE = 0.97, 1.1
 
 
 class Layer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +96,10 @@ class ShippedRecords:
 
 
 def ship(database: Database, target: Target, folder: Path = FOLDER) -> Path:
-    """Write a core's file from what a database has of this version; the same bytes every time."""
+    """Write a core's file from what a database has of this version; the same bytes every time.
+
+    Of what is no default, only what is worth having.
+    """
     version = Version.of(target)
     layers = {
         key: Layer(title, dict(sorted(_points(database.known(key, version)))))
@@ -108,7 +113,19 @@ def ship(database: Database, target: Target, folder: Path = FOLDER) -> Path:
 
 
 def _points(known: Mapping[str, Measurement]) -> list[tuple[str, tuple[int, int | None] | None]]:
+    """All defaults, and of other forms those that are right and worth their instructions."""
+    right = {name: each for name, each in known.items() if each.instructions and not each.error}
     return [
-        (name, (each.instructions, each.cycles) if each.instructions and not each.error else None)
-        for name, each in known.items()
+        (name, (right[name].instructions or 0, right[name].cycles) if name in right else None)
+        for name in known
+        if "=" not in name or (name in right and _is_worth_it(right[name], right.values()))
     ]
+
+
+def _is_worth_it(point: Measurement, others: Iterable[Measurement]) -> bool:
+    """Whether no other takes clearly fewer instructions, which are exact, for as many cycles."""
+    return not any(
+        (other.instructions or 0) * MORE < (point.instructions or 0)
+        and (other.cycles or 0) * NEAR <= (point.cycles or 0)
+        for other in others
+    )

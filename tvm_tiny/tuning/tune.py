@@ -131,13 +131,15 @@ def tune(
     key: str | None = None,
     on_progress: Callable[[Progress], None] | None = None,
     bench: Measures | None = None,
+    tasks: Sequence[Task] | None = None,
 ) -> TuningResult:
     """Measure up to `trials` kernels of each layer of a model, and keep what they take.
 
     `mod` is anything `load` takes; `database` a folder, which `build(..., database=)` reads.
     `metric` is what is made small: estimated "cycles", exact "instructions", or a board's own
     "hardware" cycles. Equal seeds give equal results. `bench` measures instead of the emulator, or
-    all servers of a `key` at TVM's RPC `tracker`, HOST:PORT.
+    all servers of a `key` at TVM's RPC `tracker`, HOST:PORT. `tasks` are those of the model where
+    they are known (see `model_tasks`): kernels of one core are those of others of its features.
 
     Raises ModelError, UnsupportedError, TargetError, MissingToolError, MissingExtraError.
     """
@@ -147,12 +149,18 @@ def tune(
     if (tracker is None) != (key is None):
         raise TargetError("a tracker needs a key, and a key a tracker", where="tracker")
     chosen = target if isinstance(target, Target) else resolve(target)
-    features = chosen.core.features
-    tasks = tasks_of(program_of(rewrite(importers.load(mod)), features), features)
+    tasks = model_tasks(mod, chosen) if tasks is None else tasks
     with ExitStack() as stack:
         bench = bench or _bench(chosen, stack, tracker, key)
         run = _Run(chosen, Database(database), bench, metric, seed)
         return run.tune(tasks, trials, search, on_progress)
+
+
+def model_tasks(mod: Any, target: Target) -> list[Task]:
+    """The distinct layers of a model, as a target's core may compute them."""
+    _register.register()
+    features = target.core.features
+    return tasks_of(program_of(rewrite(importers.load(mod)), features), features)
 
 
 def _bench(target: Target, stack: ExitStack, tracker: str | None, key: str | None) -> Measures:
