@@ -46,7 +46,7 @@ setup_core() {
 
 setup_tests() {
   say "Installing test packages"
-  pip_install --editable '.[verify,dev]'
+  pip_install --editable '.[verify,tune,search,dev]'
   # Only ever a CPU build: the usual index has none for x86-64, and CUDA builds take gigabytes.
   if pip_install 'torch==2.13.0+cpu' 2>/dev/null; then
     pip_install 'torchao>=0.14,<1'
