@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tvm_tiny.tuning.quick_stack import quick_stack
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -10,6 +13,13 @@ GOLDEN = Path(__file__).parent / "golden"
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that rewrites expected outputs."""
     parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_kernels() -> Iterator[None]:
+    """Make kernels without TVM's look at all loaded modules, of which tests load many."""
+    with quick_stack():
+        yield
 
 
 class Golden:

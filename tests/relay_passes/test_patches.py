@@ -12,7 +12,7 @@ from tvm_tiny.relay_passes.patches import make_patches
 from tvm_tiny.relay_passes.program import Patches, Program, Step, outputs_of
 from tvm_tiny.targets.target import resolve
 
-NETS, PER_PROGRAM, QUICK = 300, 10, 10
+NETS, PER_PROGRAM, QUICK = 100, 10, 10
 FEATURES = ((), ("dsp",))
 
 

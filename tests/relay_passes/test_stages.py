@@ -20,7 +20,7 @@ from tvm_tiny.schedules import qadd
 from tvm_tiny.schedules.dialect import Call, Overlap
 from tvm_tiny.targets.target import resolve
 
-NETS, PER_PROGRAM, QUICK = 300, 10, 10
+NETS, PER_PROGRAM, QUICK = 100, 10, 10
 WORDS = (4, 4, 8, 12)  # channels of which rows are whole words
 FEATURES = ((), ("dsp",), ("long",))
 ROWS = (1, 2, 3, 4, 8)

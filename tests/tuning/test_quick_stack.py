@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 
+import pytest
 import tvm_ffi
 from tvm.tirx.script.parser import entry
 
@@ -11,7 +12,8 @@ from tvm_tiny.schedules.dialect import call_of
 from tvm_tiny.tuning.quick_stack import quick_stack
 
 
-def test_kernels_are_the_same() -> None:
+def test_kernels_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(entry, "inspect", inspect)  # tests make kernels quickly
     call = call_of(Layer.parse("conv3x3 5x5x8->8").call())
     usual = [c.kernel for c in candidates(call, {"dsp"})]
     with quick_stack():
