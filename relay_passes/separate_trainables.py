@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import numpy as np
 import tvm
 from tvm import ir, relax
 
@@ -296,8 +295,3 @@ def _padded(
         fill = 0.0 if "scales" in key else 0
         padded[key] = [fill] * before + own + [fill] * behind
     return padded
-
-
-def trained_bytes(states: Sequence[State]) -> int:
-    """Memory of all states."""
-    return sum(int(np.prod(state.spec.shape)) * state.initial.itemsize for state in states)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.resources import files
@@ -16,6 +15,7 @@ from tvm_tiny.codegen.identifiers import c_comment, c_string, identifier
 from tvm_tiny.codegen.lower_kernel import lower_kernel
 from tvm_tiny.codegen.patch_text import PatchesText, Surroundings, patches_text
 from tvm_tiny.codegen.stage_text import Callee, StageText, stage_text
+from tvm_tiny.codegen.training_text import TrainingText, training_text
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan
 from tvm_tiny.relay_passes.plan_states import StatePlan
 from tvm_tiny.relay_passes.program import (
@@ -373,49 +373,16 @@ class _Generator:
                 runs.append(RunText(text.symbol, text.is_called_back))
         return runs
 
-    def _training(self) -> dict[str, Any] | None:
-        """What the model's files say of states; nothing where nothing is trained."""
+    def _training(self) -> TrainingText | None:
+        """What the model's files say of training; nothing where nothing is trained."""
         if self.states is None:
             return None
-        rows = []
-        for state in self.states.states:
-            is_zero = not state.initial.any()
-            symbol = "" if is_zero else self._constant(f"initial_{state.name}", state.initial)
-            label, offset = self.labels[state.name], self.states.offsets[state.name]
-            rows.append(
-                {
-                    "assignment": f"{label} = {offset},",
-                    "description": f"{c_comment(state.name)}, {_shape(state.spec)}",
-                    "label": label,
-                    "initial": symbol,
-                    "nbytes": state.initial.nbytes,
-                }
-            )
-        # images of weights are for this model alone: what is trained, and what it begins with
-        identity = 0
-        for state in self.states.states:
-            identity = zlib.crc32(f"{state.name} {_shape(state.spec)}".encode(), identity)
-            identity = zlib.crc32(state.initial.tobytes(), identity)
-        loss, target, rate = (
-            self.program.outputs[0].tensor,
-            self.program.inputs[-2].tensor,
-            self.program.inputs[-1].tensor,
-        )
-        spec = self.tensors[target].spec
-        return {
-            "states": rows,
-            "state_bytes": self.states.state_bytes,
-            "identity": f"0x{identity:08x}u",
-            "loss": self.labels[loss],
-            "target": self.labels[target],
-            "target_elements": spec.elements,
-            "target_bytes": spec.nbytes,
-            "target_type": c_type(spec.dtype),
-            "parameter": f"{self.name}_target target"
-            if spec.elements == 1
-            else f"const {self.name}_target *target",
-            "rate": self.labels[rate],
+        initial = {
+            state.name: self._constant(f"initial_{state.name}", state.initial)
+            for state in self.states.states
+            if state.initial.any()
         }
+        return training_text(self.states, self.program, self.name, self.labels, initial)
 
     def _spec(self, name: str) -> TensorSpec:
         return self.tensors[name].spec
