@@ -11,16 +11,15 @@ from tvm_tiny.schedules.dialect import (
     Array,
     Kernel,
     Operator,
-    Overlap,
     TensorSpec,
     define,
 )
-from tvm_tiny.schedules.runtime_kernel import runtime_kernel
+from tvm_tiny.schedules.runtime_kernel import Named
 from tvm_tiny.schedules.training import depthwise_weight_gradient
 from tvm_tiny.schedules.training.gradient_windows import (
-    SOURCES,
     DepthwiseWeightGradientAttributes,
     descend,
+    update_kernel,
 )
 
 
@@ -64,21 +63,10 @@ def kernel(
     scale: Argument,
 ) -> Kernel:
     """Each weight is written once its sum is complete."""
-    numbers, constants, scratch = depthwise_weight_gradient.parts(attrs, data, gradient)
-    named = [("weight", weight), ("data", data), ("gradient", gradient)]
-    named_rest: list[tuple[str, Argument]] = [*named, ("rate", rate), ("scale", scale)]
-    given = [argument for _, argument in named_rest if isinstance(argument, TensorSpec)]
-    return runtime_kernel(
-        "depthwise_weight_update",
-        "tiny_depthwise_weight_update",
-        named_rest,
-        weight,
-        numbers,
-        constants=constants,
-        scratch=scratch,
-        sources=SOURCES,
-        overlaps=(Overlap(0, is_exact=True), *[None] * (len(given) - 1)),
-    )
+    named: list[Named] = [("weight", weight), ("data", data), ("gradient", gradient)]
+    named += [("rate", rate), ("scale", scale)]
+    parts = depthwise_weight_gradient.parts(attrs, data, gradient)
+    return update_kernel("depthwise_weight_update", named, parts)
 
 
 DEPTHWISE_WEIGHT_UPDATE = define(

@@ -7,12 +7,14 @@ seen: the other factor is finite, and a sum that starts at +0 never becomes -0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tvm_tiny.errors import UnsupportedError
-from tvm_tiny.schedules.dialect import Argument, Array, TensorSpec
+from tvm_tiny.schedules.dialect import Argument, Array, Kernel, Overlap, TensorSpec
+from tvm_tiny.schedules.runtime_kernel import Named, runtime_kernel
 from tvm_tiny.schedules.training.float_steps import step
 from tvm_tiny.schedules.window import WindowAttributes, patches
 
@@ -132,3 +134,28 @@ def descend(parameter: Array, gradient: Array, rate: Array, scale: Array) -> Arr
 def floats(count: int) -> TensorSpec:
     """Scratch of so many floats."""
     return TensorSpec((count,), "float32")
+
+
+Parts = tuple[Sequence[int], Sequence[tuple[str, Array]], TensorSpec | None]
+
+
+def update_kernel(name: str, arguments: Sequence[Named], parts: Parts) -> Kernel:
+    """The kernel of a gradient that is applied as it comes; the weight is the first argument.
+
+    Each weight is written once its sum is complete; all others keep their bytes.
+    """
+    numbers, constants, scratch = parts
+    weight = arguments[0][1]
+    assert isinstance(weight, TensorSpec)
+    run_time = sum(isinstance(argument, TensorSpec) for _, argument in arguments)
+    return runtime_kernel(
+        name,
+        f"tiny_{name}",
+        arguments,
+        weight,
+        numbers,
+        constants=constants,
+        scratch=scratch,
+        sources=SOURCES,
+        overlaps=(Overlap(0, is_exact=True), *[None] * (run_time - 1)),
+    )

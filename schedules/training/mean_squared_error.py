@@ -5,14 +5,10 @@ The output is int8, or float32 of scale 1.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tvm_tiny.schedules.dialect import (
-    Argument,
     Array,
-    Attributes,
     Kernel,
     Operator,
     TensorSpec,
@@ -20,51 +16,30 @@ from tvm_tiny.schedules.dialect import (
 )
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
 from tvm_tiny.schedules.training.float_steps import FLOAT_SOURCES, LOSS_SOURCES
+from tvm_tiny.schedules.training.losses import LossAttributes, infer, infer_gradient
 
 
-@dataclass(frozen=True)
-class MeanSquaredErrorAttributes(Attributes):
-    """Quantisation of the output."""
-
-    scale: float
-    zero_point: int
-
-
-def infer(attrs: MeanSquaredErrorAttributes, output: Argument, target: Argument) -> TensorSpec:
-    """One number."""
-    return TensorSpec((1,), "float32")
-
-
-def infer_gradient(
-    attrs: MeanSquaredErrorAttributes, output: Argument, target: Argument
-) -> TensorSpec:
-    """float32 in the shape of the output."""
-    return TensorSpec(tuple(output.shape), "float32")
-
-
-def meaning(attrs: MeanSquaredErrorAttributes, output: Array, target: Array) -> Array:
+def meaning(attrs: LossAttributes, output: Array, target: Array) -> Array:
     """mean((scale * (output - zero_point) - target)^2)."""
     errors = _errors(attrs, output, target)
     with np.errstate(over="ignore"):
         return np.array([np.mean(errors * errors)]).astype(np.float32)
 
 
-def gradient_meaning(attrs: MeanSquaredErrorAttributes, output: Array, target: Array) -> Array:
+def gradient_meaning(attrs: LossAttributes, output: Array, target: Array) -> Array:
     """2 * scale * error / count: by integer steps of the output."""
     factor = 2 * attrs.scale / output.size
     return (factor * _errors(attrs, output, target)).astype(np.float32).reshape(output.shape)
 
 
-def kernel(attrs: MeanSquaredErrorAttributes, output: TensorSpec, target: TensorSpec) -> Kernel:
+def kernel(attrs: LossAttributes, output: TensorSpec, target: TensorSpec) -> Kernel:
     """One call."""
     factors = np.array([attrs.scale], np.float32)
     spec = infer(attrs, output, target)
     return _kernel("mean_squared_error", attrs, output, target, factors, spec)
 
 
-def gradient_kernel(
-    attrs: MeanSquaredErrorAttributes, output: TensorSpec, target: TensorSpec
-) -> Kernel:
+def gradient_kernel(attrs: LossAttributes, output: TensorSpec, target: TensorSpec) -> Kernel:
     """One call."""
     factors = np.array([attrs.scale, 2 * attrs.scale / output.elements], np.float32)
     spec = infer_gradient(attrs, output, target)
@@ -73,7 +48,7 @@ def gradient_kernel(
 
 def _kernel(
     name: str,
-    attrs: MeanSquaredErrorAttributes,
+    attrs: LossAttributes,
     output: TensorSpec,
     target: TensorSpec,
     factors: Array,
@@ -91,19 +66,19 @@ def _kernel(
     )
 
 
-def _errors(attrs: MeanSquaredErrorAttributes, output: Array, target: Array) -> Array:
+def _errors(attrs: LossAttributes, output: Array, target: Array) -> Array:
     scale = float(np.float32(attrs.scale))
     real = scale * (output.reshape(-1).astype(np.float64) - attrs.zero_point)
     return real - target.reshape(-1).astype(np.float64)
 
 
 MEAN_SQUARED_ERROR = define(
-    Operator("tiny.mean_squared_error", MeanSquaredErrorAttributes, infer, meaning, kernel)
+    Operator("tiny.mean_squared_error", LossAttributes, infer, meaning, kernel)
 )
 MEAN_SQUARED_ERROR_GRADIENT = define(
     Operator(
         "tiny.mean_squared_error_gradient",
-        MeanSquaredErrorAttributes,
+        LossAttributes,
         infer_gradient,
         gradient_meaning,
         gradient_kernel,

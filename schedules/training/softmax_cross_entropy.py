@@ -6,14 +6,10 @@ operator. A label that is none of the classes gives NaN, which no update lets pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from tvm_tiny.schedules.dialect import (
-    Argument,
     Array,
-    Attributes,
     Kernel,
     Operator,
     TensorSpec,
@@ -21,29 +17,10 @@ from tvm_tiny.schedules.dialect import (
 )
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
 from tvm_tiny.schedules.training.float_steps import FLOAT_SOURCES, LOSS_SOURCES
+from tvm_tiny.schedules.training.losses import LossAttributes, infer, infer_gradient
 
 
-@dataclass(frozen=True)
-class SoftmaxCrossEntropyAttributes(Attributes):
-    """Quantisation of the logits; the zero point does not change the loss."""
-
-    scale: float
-    zero_point: int
-
-
-def infer(attrs: SoftmaxCrossEntropyAttributes, logits: Argument, label: Argument) -> TensorSpec:
-    """One number."""
-    return TensorSpec((1,), "float32")
-
-
-def infer_gradient(
-    attrs: SoftmaxCrossEntropyAttributes, logits: Argument, label: Argument
-) -> TensorSpec:
-    """float32 in the shape of the logits."""
-    return TensorSpec(tuple(logits.shape), "float32")
-
-
-def meaning(attrs: SoftmaxCrossEntropyAttributes, logits: Array, label: Array) -> Array:
+def meaning(attrs: LossAttributes, logits: Array, label: Array) -> Array:
     """-log softmax(scale * (logits - zero_point))[label]."""
     if not _is_class(logits, label):
         return np.full(1, np.nan, np.float32)
@@ -52,7 +29,7 @@ def meaning(attrs: SoftmaxCrossEntropyAttributes, logits: Array, label: Array) -
     return np.array([np.log1p(np.delete(powers, top).sum()) + behind], np.float32)
 
 
-def gradient_meaning(attrs: SoftmaxCrossEntropyAttributes, logits: Array, label: Array) -> Array:
+def gradient_meaning(attrs: LossAttributes, logits: Array, label: Array) -> Array:
     """scale * (softmax - one at the label): by integer steps of the logits."""
     if not _is_class(logits, label):
         return np.full(logits.shape, np.nan, np.float32)
@@ -62,14 +39,12 @@ def gradient_meaning(attrs: SoftmaxCrossEntropyAttributes, logits: Array, label:
     return (attrs.scale * shares).reshape(logits.shape).astype(np.float32)
 
 
-def kernel(attrs: SoftmaxCrossEntropyAttributes, logits: TensorSpec, label: TensorSpec) -> Kernel:
+def kernel(attrs: LossAttributes, logits: TensorSpec, label: TensorSpec) -> Kernel:
     """One call."""
     return _kernel("softmax_cross_entropy", attrs, logits, label, infer(attrs, logits, label))
 
 
-def gradient_kernel(
-    attrs: SoftmaxCrossEntropyAttributes, logits: TensorSpec, label: TensorSpec
-) -> Kernel:
+def gradient_kernel(attrs: LossAttributes, logits: TensorSpec, label: TensorSpec) -> Kernel:
     """One call; the output holds the exponentials in between."""
     output = infer_gradient(attrs, logits, label)
     return _kernel("softmax_cross_entropy_gradient", attrs, logits, label, output)
@@ -77,7 +52,7 @@ def gradient_kernel(
 
 def _kernel(
     name: str,
-    attrs: SoftmaxCrossEntropyAttributes,
+    attrs: LossAttributes,
     logits: TensorSpec,
     label: TensorSpec,
     output: TensorSpec,
@@ -98,18 +73,18 @@ def _is_class(logits: Array, label: Array) -> bool:
     return 0 <= int(label.reshape(-1)[0]) < logits.size
 
 
-def _powers(attrs: SoftmaxCrossEntropyAttributes, logits: Array) -> Array:
+def _powers(attrs: LossAttributes, logits: Array) -> Array:
     behind = logits.reshape(-1).astype(np.float64) - float(logits.max())
     return np.exp(attrs.scale * behind)
 
 
 SOFTMAX_CROSS_ENTROPY = define(
-    Operator("tiny.softmax_cross_entropy", SoftmaxCrossEntropyAttributes, infer, meaning, kernel)
+    Operator("tiny.softmax_cross_entropy", LossAttributes, infer, meaning, kernel)
 )
 SOFTMAX_CROSS_ENTROPY_GRADIENT = define(
     Operator(
         "tiny.softmax_cross_entropy_gradient",
-        SoftmaxCrossEntropyAttributes,
+        LossAttributes,
         infer_gradient,
         gradient_meaning,
         gradient_kernel,

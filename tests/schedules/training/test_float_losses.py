@@ -8,18 +8,17 @@ import torch
 
 from tests.schedules.training.training_cases import Case, check, floats
 from tests.support.kernels import Library
+from tvm_tiny.schedules.training.losses import LossAttributes
 from tvm_tiny.schedules.training.mean_squared_error import (
     MEAN_SQUARED_ERROR,
     MEAN_SQUARED_ERROR_GRADIENT,
-    MeanSquaredErrorAttributes,
 )
 from tvm_tiny.schedules.training.softmax_cross_entropy import (
     SOFTMAX_CROSS_ENTROPY,
     SOFTMAX_CROSS_ENTROPY_GRADIENT,
-    SoftmaxCrossEntropyAttributes,
 )
 
-CROSS_ENTROPY, SQUARED = SoftmaxCrossEntropyAttributes(1.0, 0), MeanSquaredErrorAttributes(1.0, 0)
+CROSS_ENTROPY, SQUARED = LossAttributes(1.0, 0), LossAttributes(1.0, 0)
 LOGITS = [floats((1, 10)), floats((1, 10), 1, 60.0), np.full((1, 10), 3.0, np.float32)]
 LABELS = [np.array([label], np.int32) for label in (0, 9, 4, -1, 10)]
 BY_CLASS = [[logits, label] for logits in LOGITS for label in LABELS]

@@ -8,10 +8,10 @@ import torch
 
 from tests.schedules.training.training_cases import Case, bytes_of, check
 from tests.support.kernels import Library
+from tvm_tiny.schedules.training.losses import LossAttributes
 from tvm_tiny.schedules.training.softmax_cross_entropy import (
     SOFTMAX_CROSS_ENTROPY,
     SOFTMAX_CROSS_ENTROPY_GRADIENT,
-    SoftmaxCrossEntropyAttributes,
 )
 
 Array = np.ndarray[Any, Any]
@@ -29,7 +29,7 @@ def samples(shape: tuple[int, ...]) -> list[list[Array]]:
 
 CASES = {
     f"{operator.name} {shape} {scale}": Case(
-        operator, SoftmaxCrossEntropyAttributes(scale, zero_point), samples(shape)
+        operator, LossAttributes(scale, zero_point), samples(shape)
     )
     for operator in (SOFTMAX_CROSS_ENTROPY, SOFTMAX_CROSS_ENTROPY_GRADIENT)
     for shape, scale, zero_point in [
@@ -49,7 +49,7 @@ def test_kernel_is_meaning(name: str, library: Library) -> None:
 
 @pytest.mark.parametrize("scale", [0.0731, 0.25, 0.003])
 def test_meaning_is_torch(scale: float) -> None:
-    attrs = SoftmaxCrossEntropyAttributes(scale, -3)
+    attrs = LossAttributes(scale, -3)
     for logits, label in samples((1, 10)):
         if not 0 <= label[0] < 10:
             continue
