@@ -120,6 +120,7 @@ static void write_counts(bool is_over_limit)
     write_all(buffer, total * sizeof *buffer);
 }
 
+/* Between begin and end it is an interrupt, such as the clock's, after which the subject goes on. */
 static void in_server(const struct block *block)
 {
     if (block->is_end) {
@@ -128,7 +129,6 @@ static void in_server(const struct block *block)
     if (block->is_end || block->is_begin) {
         forget();
     }
-    previous = NULL;
 }
 
 static void on_block(unsigned int vcpu_index, void *userdata)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from tvm import ir, relax
 from tests.relay_passes.modules import module, tensor
 from tests.support.evaluate_tiny import evaluate
 from tests.support.layers import Layer as NamedLayer
+from tests.support.work import calls_of
 from tvm_tiny.pipeline import compile_module
 from tvm_tiny.relay_passes._intervals import live_intervals
 from tvm_tiny.relay_passes._liveness import liveness_of
@@ -327,11 +327,11 @@ def test_only_what_is_fullest_changes() -> None:
 
 
 @pytest.mark.parametrize("window", [4, 10, 30, 1000])
-def test_a_large_graph_takes_less_than_a_second(window: int) -> None:
+def test_a_large_graph_takes_little_work(window: int) -> None:
+    """A million calls are about half a second."""
     program = random_graph(1, 200, window)
-    start = time.process_time()
+    assert calls_of(lambda: find_order(program)) < 2e6
     order = find_order(program)
-    assert time.process_time() - start < 1
     assert order == find_order(program)
     assert order.peak_bytes < peak_of(program)
     assert order.peak_bytes == peak_of(order_operators(program))

@@ -3,13 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import combinations, pairwise
-from time import process_time
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.programs import drifting_program, random_program, wild_program
+from tests.support.work import calls_of
 from tvm_tiny.relay_passes._arena_bounds import needed_bytes
 from tvm_tiny.relay_passes._intervals import Interval, allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
@@ -295,10 +295,9 @@ def test_random_programs_meet_the_bound(grown: Callable[[int, int], Program]) ->
     assert sum(part > 0.01 for part in excess) <= 2
 
 
-def test_the_plan_of_a_large_program_is_found_in_time() -> None:
+def test_the_plan_of_a_large_program_takes_little_work() -> None:
     graph = wild_program(200, 200)
-    begin = process_time()
+    assert calls_of(lambda: plan_arena(graph)) < 3e6
     plan = plan_arena(graph)
-    assert process_time() - begin < 1
     check(plan, graph)
     assert plan.arena_bytes <= 1.01 * plan.lower_bound_bytes

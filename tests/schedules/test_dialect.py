@@ -7,23 +7,39 @@ import pytest
 from tvm import ir, relax, tirx
 
 from tests.schedules.suite import call_of
+from tests.support.shared import REPOSITORY
 from tvm_tiny import schedules
 from tvm_tiny.errors import UnsupportedError
-from tvm_tiny.schedules import dialect
+from tvm_tiny.schedules import dialect, training
 from tvm_tiny.schedules.dialect import OPERATORS, TensorSpec
 from tvm_tiny.schedules.lookup import LOOKUP, LookupAttributes
 from tvm_tiny.schedules.qmean import QMEAN, QMeanAttributes
 
 
-def test_every_operator_has_a_file_and_a_test_of_its_name() -> None:
-    from tests.support.shared import REPOSITORY
+def is_of_training(name: str) -> bool:
+    return OPERATORS[name].meaning.__module__.startswith(training.__name__)
 
-    for name in OPERATORS:
+
+def test_every_operator_has_a_file_and_a_test_of_its_name() -> None:
+    names = [name for name in OPERATORS if not is_of_training(name)]
+    for name in names:
         stem = name.removeprefix("tiny.")
         assert stem in schedules.__all__
         assert (REPOSITORY / "schedules" / f"{stem}.py").exists()
         assert (REPOSITORY / "tests" / "schedules" / f"test_{stem}.py").exists()
-    assert len(OPERATORS) == len(schedules.__all__)
+    assert len(names) == len(set(schedules.__all__) - {"training"})
+
+
+def test_every_operator_of_training_is_in_its_package_and_in_a_test() -> None:
+    tests = REPOSITORY / "tests"
+    places = [*(tests / "schedules" / "training").glob("*.py"), tests / "support" / "gradients.py"]
+    texts = "".join(path.read_text() for path in places)
+    names = [name for name in OPERATORS if is_of_training(name)]
+    assert names
+    for name in names:
+        module = OPERATORS[name].meaning.__module__.rpartition(".")[2]
+        assert module in training.__all__
+        assert name.removeprefix("tiny.").upper() in texts, name
 
 
 def test_operators_are_relaxs_too() -> None:
