@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from benchmarks import common  # noqa: E402
 from tests.support.layers import Layer  # noqa: E402
-from tvm_tiny.schedules.candidates import candidates  # noqa: E402
+from tvm_tiny.schedules import spaces  # noqa: E402
 from tvm_tiny.schedules.dialect import call_of  # noqa: E402
 from tvm_tiny.targets.target import Target, resolve  # noqa: E402
 from tvm_tiny.tuning.measure import Bench  # noqa: E402
@@ -42,7 +42,8 @@ SIZES, DEPTHS, CHANNELS = (4, 5, 6, 7, 8), (8, 12, 16, 24), (8, 16, 20, 32)
 class Throughput:
     """Candidates a second by the clock, and milliseconds of processor time for a candidate.
 
-    `on_two_cores` is what such times allow where both are free: this process runs on one of them.
+    Those that failed, such as forms that a layer cannot have, do not count. `on_two_cores` is what
+    such times allow where both are free: this process runs on one of them.
     """
 
     core: str
@@ -66,11 +67,11 @@ def layers() -> Iterator[str]:
 
 
 def trials_of(target: Target) -> Iterator[Trial]:
-    """Trials of every variant that can do a layer, one layer after the other."""
+    """Trials of every point of a layer's space, one layer after the other."""
     for name in layers():
         call = call_of(Layer.parse(name).call())
-        for candidate in candidates(call, target.core.features):
-            yield Trial(call, candidate, target.core.name)
+        for point in spaces.points(call, target.core.features):
+            yield Trial(call, point, target.core.name)
 
 
 def measure(target: Target, count: int) -> list[Throughput]:
@@ -85,21 +86,23 @@ def measure(target: Target, count: int) -> list[Throughput]:
                 chosen = [t for t in chosen if t.candidate.kernel is not None]
             own, children, started = time.process_time(), children_s(), time.perf_counter()
             results = bench.measure(chosen)
-            each = 1000 / len(results)
+            failed = sum(bool(result.error) for result in results)
+            measured = len(results) - failed
+            each = 1000 / measured
             rows.append(
                 {
                     "core": target.core.name,
                     "kernels": kernels,
                     "trials": len(results),
-                    "failed": sum(bool(result.error) for result in results),
-                    "per_second": round(len(results) / (time.perf_counter() - started), 1),
+                    "failed": failed,
+                    "per_second": round(measured / (time.perf_counter() - started), 1),
                     "own_ms": round((time.process_time() - own) * each, 1),
                     "compiler_ms": round((children_s() - children) * each, 1),
                 }
             )
         children = children_s()
     # the emulator's time is known when it has ended
-    total = WARM + sum(row["trials"] for row in rows)
+    total = WARM + sum(row["trials"] - row["failed"] for row in rows)
     emulator_ms = round((children_s() - children) * 1000 / total, 1)
     return [finished(row, emulator_ms) for row in rows]
 

@@ -1,8 +1,8 @@
 """Micro-kernels with their instructions in another order, for cores that gain by it.
 
 Straight lines of code between labels and branches are put in order anew, each instruction behind
-those that it depends on, so that results are the same by construction. Instructions that move
-several words become one for each word, which leaves more to choose from:
+those that it depends on (instruction_graph.py). Instructions that move several words become one for
+each word, which leaves more to choose from:
 
     paired    loads and sums beside products, for cores that issue two instructions in a cycle
     grouped   loads one after the other, of which all but the first take one cycle on cores that
@@ -18,9 +18,9 @@ of cycles decides between several orders, and a line stays as it was where none 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from random import Random
 from typing import Any
 
@@ -28,12 +28,12 @@ import tvm_ffi
 from tvm import ir
 
 from tvm_tiny.schedules.dialect import Kernel, Options, Variant
+from tvm_tiny.schedules.instruction_graph import Choice, Names, Step, decoded, graph_of
 from tvm_tiny.schedules.microkernel import MicroKernel
 from tvm_tiny.schedules.single_words import single_words
-from tvm_tiny.targets.cycles.decode import decode_line
 from tvm_tiny.targets.cycles.estimate import PipelineModel
 from tvm_tiny.targets.cycles.in_order import CORTEX_M4
-from tvm_tiny.targets.cycles.instruction import Instruction, Kind
+from tvm_tiny.targets.cycles.instruction import Kind
 from tvm_tiny.targets.cycles.m7 import CORTEX_M7, Scoreboard
 from tvm_tiny.targets.cycles.m55 import CORTEX_M55, Pipes
 
@@ -52,24 +52,9 @@ _EACH: tuple[Options, ...] = tuple(
 _WEIGHTS = (0, 1, 4)  # of results, to be tried
 _CHANCE = 2.0  # cycles, of `drawn`
 
-_RANGE = re.compile(r"\br(\d+)-r(\d+)\b")
 _LABEL = re.compile(r"^\w+:$")
 _BARRIERS = ("push", "pop", "it", "b", "bx", "bl", "bne", "beq", "bhi", "blo", "vpush", "vpop")
-_FLAGS_READ = ("adc", "adcs", "sbc", "sbcs", "rrx", "sel")
-_COMPARES = ("cmp", "cmn", "tst", "teq")
-_FLAGS = "flags"
-_LOADS = (Kind.LOAD, Kind.LOAD_PAIR, Kind.LOAD_MULTIPLE, Kind.VECTOR_LOAD)
-_STORES = (Kind.STORE, Kind.STORE_PAIR, Kind.STORE_MULTIPLE, Kind.VECTOR_STORE)
-# Base registers of buffers that share no byte: what is stored to, and what is loaded from then.
-# Outputs may lie over inputs (`image`, `bytes`), constants and scratch are apart from both.
-_APART: Mapping[str, frozenset[str]] = {
-    "y": frozenset(("words", "stream", "sp", "plane", "table", "parameters")),
-    "y1": frozenset(("words", "stream", "sp", "parameters")),
-    "words": frozenset(("stream", "bytes", "image", "sp")),
-    "plane": frozenset(("image",)),
-    "sp": frozenset(("stream", "words")),
-    "x0": frozenset(("stream", "words")),
-}
+_KEPT_FUNCTIONS = 1 << 8
 
 
 @dataclass(frozen=True)
@@ -123,8 +108,17 @@ def reordered(function: MicroKernel, order: str) -> MicroKernel:
 
 
 def _reordered_lines(lines: tuple[str, ...], order: str) -> tuple[str, ...]:
-    names = dict(_declared(lines))
     done: list[str] = []
+    for part in _parts(lines):
+        done += part.best(order) if isinstance(part, _Straight) else [part]
+    return tuple(done)
+
+
+@lru_cache(_KEPT_FUNCTIONS)
+def _parts(lines: tuple[str, ...]) -> tuple[_Straight | str, ...]:
+    """Straight lines, and between them what has to stay where it is."""
+    names = Names.of(lines)
+    parts: list[_Straight | str] = []
     block: list[str] = []
     conditional = 0  # lines that an IT block still holds
     for line in (*lines, ""):
@@ -133,97 +127,44 @@ def _reordered_lines(lines: tuple[str, ...], order: str) -> tuple[str, ...]:
             continue
         is_it = line.startswith("it")
         conditional = len(line.split(" ")[0]) - 1 if is_it else max(conditional - 1, 0)
-        done += _best_order(block, names, order)
-        done += [line] if line else []
+        parts += [_Straight(tuple(block), names)] if len(block) > 1 else block
+        parts += [line] if line else []
         block = []
-    return tuple(done)
+    return tuple(parts)
 
 
-def _declared(lines: Iterable[str]) -> Iterable[tuple[str, str]]:
-    for line in lines:
-        name, mark, register = line.partition(" .req ")
-        if mark:
-            yield name, register
-
-
-def _is_barrier(line: str, names: Mapping[str, str]) -> bool:
+def _is_barrier(line: str, names: Names) -> bool:
     """Whether a line has to stay where it is, and all others on their side of it."""
     is_text = line.startswith(("/*", ".")) or "req " in line or _LABEL.match(line) is not None
     is_frame = re.match(r"(add|sub|mov)w? sp\b", line) is not None
     if is_text or is_frame or line.split(" ")[0] in _BARRIERS:
         return True
-    instruction = _decoded(line, names)
+    instruction = decoded(line, names)
     return instruction.kind is Kind.UNKNOWN or instruction.writes_pc
 
 
-def _decoded(line: str, names: Mapping[str, str]) -> Instruction:
-    """What a line is, with registers for their names and for ranges of them."""
-    line = _RANGE.sub(lambda found: _registers(int(found[1]), int(found[2])), line)
-    return decode_line(re.sub(r"\w+", lambda word: names.get(word[0], word[0]), line))
-
-
-def _registers(first: int, last: int) -> str:
-    return ", ".join(f"r{number}" for number in range(first, last + 1))
-
-
 @dataclass(frozen=True)
-class _Step:
-    """A line, what it is, and what it reads and writes; `base` is the name of its address."""
+class _Straight:
+    """Lines without a label or branch between them."""
 
-    line: str
-    instruction: Instruction
-    reads: frozenset[str]
-    writes: frozenset[str]
-    base: str
+    lines: tuple[str, ...]
+    names: Names
 
-    @staticmethod
-    def of(line: str, names: Mapping[str, str]) -> _Step:
-        instruction = _decoded(line, names)
-        reads, writes = set(instruction.registers_read), set(instruction.registers_written)
-        mnemonic = line.split(" ")[0].split(".")[0]
-        if mnemonic in _FLAGS_READ:
-            reads.add(_FLAGS)
-        if mnemonic in _COMPARES or (mnemonic.endswith("s") and instruction.kind is Kind.ALU):
-            writes.add(_FLAGS)
-        address = re.search(r"\[(\w+)", line) or re.match(r"\S+ (\w+)", line)
-        base = address[1] if address else ""
-        return _Step(line, instruction, frozenset(reads), frozenset(writes), base)
-
-    @property
-    def is_load(self) -> bool:
-        return self.instruction.kind in _LOADS
-
-    @property
-    def is_store(self) -> bool:
-        return self.instruction.kind in _STORES
-
-    def meets(self, earlier: _Step) -> bool:
-        """Whether both may touch the same memory, one of them to write it."""
-        if self.is_store and earlier.is_store:
-            return True
-        if self.is_store and earlier.is_load:
-            return earlier.base not in _APART.get(self.base, ())
-        if self.is_load and earlier.is_store:
-            return self.base not in _APART.get(earlier.base, ())
-        return False
+    def best(self, order: str) -> list[str]:
+        """The lines in the order that takes the fewest cycles, then the fewest lines."""
+        split = tuple(word for line in self.lines for word in single_words(line))
+        found: list[list[Step]] = []
+        for lines in (self.lines, split):
+            graph = graph_of(lines, self.names)
+            given = tuple(range(len(lines)))
+            tried = (graph.ordered(_CHOICES[order](), weight) for weight in _WEIGHTS)
+            different = dict.fromkeys((given, *tried))
+            found += [[graph.steps[i] for i in numbers] for numbers in different]
+        best = min(found, key=lambda steps: (_cycles(steps, ORDERS[order]), len(steps)))
+        return [step.line for step in best]
 
 
-def _best_order(block: Sequence[str], names: Mapping[str, str], order: str) -> list[str]:
-    """The lines of a block in the order that takes the fewest cycles, then the fewest lines."""
-    if len(block) < 2:
-        return list(block)
-    model = ORDERS[order]
-    split = [word for line in block for word in single_words(line)]
-    found = []
-    for lines in (list(block), split):
-        steps = [_Step.of(line, names) for line in lines]
-        graph = _Graph(steps)
-        found += [steps, *(graph.ordered(_CHOICES[order](), weight) for weight in _WEIGHTS)]
-    best = min(found, key=lambda steps: (_cycles(steps, model), len(steps)))
-    return [step.line for step in best]
-
-
-def _cycles(steps: Sequence[_Step], model: PipelineModel) -> int:
+def _cycles(steps: Sequence[Step], model: PipelineModel) -> int:
     return model.block_cycles([step.instruction for step in steps])[0]
 
 
@@ -233,7 +174,7 @@ class _Earliest:
     def __init__(self, board: Scoreboard | Pipes) -> None:
         self.board = board
 
-    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[float]) -> int:
+    def take(self, ready: Sequence[int], steps: Sequence[Step], heights: Sequence[float]) -> int:
         """One of the steps that are ready."""
         chosen = min(
             ready,
@@ -249,7 +190,7 @@ class _Grouped:
     def __init__(self) -> None:
         self.is_loading = False
 
-    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[int]) -> int:
+    def take(self, ready: Sequence[int], steps: Sequence[Step], heights: Sequence[int]) -> int:
         """One of the steps that are ready."""
 
         def is_other(i: int) -> bool:
@@ -263,7 +204,7 @@ class _Grouped:
 class _Hoisted:
     """Takes loads whenever one is ready, and else what most waits for."""
 
-    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[int]) -> int:
+    def take(self, ready: Sequence[int], steps: Sequence[Step], heights: Sequence[int]) -> int:
         """One of the steps that are ready."""
         return min(ready, key=lambda i: (not steps[i].is_load, -heights[i], i))
 
@@ -276,14 +217,12 @@ class _Drawn:
         self.random = Random(0)
         self.added: list[float] = []
 
-    def take(self, ready: Sequence[int], steps: Sequence[_Step], heights: Sequence[int]) -> int:
+    def take(self, ready: Sequence[int], steps: Sequence[Step], heights: Sequence[int]) -> int:
         """One of the steps that are ready."""
         if not self.added:
             self.added = [self.random.uniform(0, _CHANCE) + height for height in heights]
         return self.earliest.take(ready, steps, self.added)
 
-
-Choice = _Earliest | _Grouped | _Hoisted | _Drawn
 
 _CHOICES: Mapping[str, Callable[[], Choice]] = {
     "paired": lambda: _Earliest(Scoreboard()),
@@ -292,62 +231,3 @@ _CHOICES: Mapping[str, Callable[[], Choice]] = {
     "drawn": _Drawn,
     "beats": lambda: _Earliest(Pipes()),
 }
-
-
-class _Graph:
-    """Steps and what each has to wait for; what follows from others may be left out."""
-
-    def __init__(self, steps: Sequence[_Step]) -> None:
-        self.steps = steps
-        self.before = [self._waits(i, step) for i, step in enumerate(steps)]
-        self.behind: list[list[int]] = [[] for _ in steps]
-        for i, earlier in enumerate(self.before):
-            for j in earlier:
-                self.behind[j].append(i)
-
-    def _waits(self, number: int, step: _Step) -> set[int]:
-        """Of each register the last step that wrote it and, to write it, those that read it since.
-
-        In memory all that may be the same.
-        """
-        found: set[int] = set()
-        unmet, touched = set(step.reads | step.writes), step.is_load or step.is_store
-        for j in range(number - 1, -1, -1):
-            earlier = self.steps[j]
-            if earlier.writes & unmet or earlier.reads & unmet & step.writes:
-                found.add(j)
-                unmet -= earlier.writes
-            elif touched and step.meets(earlier):
-                found.add(j)
-            if not unmet and not touched:
-                break
-        return found
-
-    def ordered(self, choice: Choice, weight: int) -> list[_Step]:
-        """The steps in an order of choice in which each stands behind all that it waits for.
-
-        Results are taken to be ready `weight` cycles later than they are: chains begin sooner.
-        """
-        steps, heights = self.steps, [0] * len(self.steps)
-        for i in reversed(range(len(steps))):
-            below = (heights[j] + _latency(steps[i], steps[j], weight) for j in self.behind[i])
-            heights[i] = max(below, default=0)
-        left = [len(earlier) for earlier in self.before]
-        ready = [i for i, count in enumerate(left) if not count]
-        taken = []
-        while ready:
-            chosen = choice.take(ready, steps, heights)
-            ready.remove(chosen)
-            taken.append(steps[chosen])
-            for j in self.behind[chosen]:
-                left[j] -= 1
-                if not left[j]:
-                    ready.append(j)
-        return taken
-
-
-def _latency(earlier: _Step, later: _Step, weight: int) -> int:
-    """About how many cycles lie between two steps of which the later waits."""
-    if earlier.instruction.results & later.reads:
-        return weight + (2 if earlier.is_load else 1)
-    return 1 if earlier.writes & later.reads else 0

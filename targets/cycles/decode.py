@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from tvm_tiny.errors import ArtefactError, MissingToolError
 from tvm_tiny.targets.cycles.instruction import Instruction, Kind, Program
@@ -16,7 +16,6 @@ from tvm_tiny.targets.cycles.mnemonics import kind_of, stem_of
 # without -m it prints MVE as coprocessor instructions; older cores' code reads the same with it
 _OBJDUMP = ("arm-none-eabi-objdump", "-d", "-w", "-m", "armv8.1-m.main", "-M", "reg-names-std")
 
-_LINE = re.compile(r"^\s*([0-9a-f]+):\t((?:[0-9a-f]{4} ?)+)\s*(\S+)?[ \t]*(.*)$")
 _NOT_OPERANDS = re.compile(r"\s*(<.*>|[@;].*)$")
 _REGISTER = re.compile(r"\b(r\d+|sp|lr|pc|fpscr|s\d+|d\d+|q\d+)\b")
 _FLOAT_RANGE = re.compile(r"\b([sd])(\d+)-[sd](\d+)\b")
@@ -72,8 +71,7 @@ _TWO_RESULTS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class _Text:
+class _Text(NamedTuple):
     """An instruction as the disassembler prints it, without its address."""
 
     size: int
@@ -91,7 +89,7 @@ class _Listing(Mapping[int, Instruction]):
 
     def __getitem__(self, address: int) -> Instruction:
         if address not in self._decoded:
-            self._decoded[address] = replace(_decode(self._texts[address]), address=address)
+            self._decoded[address] = _decode(self._texts[address])
         return self._decoded[address]
 
     def __contains__(self, address: object) -> bool:
@@ -118,7 +116,7 @@ def disassemble(elf: Path) -> Program:
 
 
 def decode_line(text: str) -> Instruction:
-    """An instruction as assemblers read it, of no address and, as far as is known, four bytes."""
+    """An instruction as assemblers read it; as far as is known, of four bytes."""
     mnemonic, _, operands = text.partition(" ")
     return _decode(_Text(4, mnemonic, operands.strip(), in_it_block=False))
 
@@ -141,11 +139,14 @@ def _parse(lines: Iterable[str]) -> Iterator[tuple[int, _Text]]:
     """Addresses and instructions in the order of the text, which IT blocks depend on."""
     left_in_block = 0
     for line in lines:
-        match = _LINE.match(line)
-        if match is None or (match[3] or "").startswith("."):
+        place, *columns = line.split("\t", 3)
+        if not columns or not place.endswith(":"):
             continue
-        size, mnemonic = len(match[2].replace(" ", "")) // 2, match[3] or ""
-        yield int(match[1], 16), _Text(size, mnemonic, match[4], left_in_block > 0)
+        code, mnemonic, operands = (*columns, "", "")[:3]
+        if mnemonic.startswith("."):
+            continue
+        size, mnemonic = len(code.replace(" ", "")) // 2, mnemonic.rstrip()
+        yield int(place[:-1], 16), _Text(size, mnemonic, operands, left_in_block > 0)
         left_in_block = max(0, left_in_block - 1)
         if mnemonic.startswith("it") and kind_of(mnemonic, vector=False) is Kind.IT:
             left_in_block = len(mnemonic) - 1
@@ -153,7 +154,7 @@ def _parse(lines: Iterable[str]) -> Iterator[tuple[int, _Text]]:
 
 @lru_cache(1 << 16)
 def _decode(printed: _Text) -> Instruction:
-    """An instruction at address 0."""
+    """The instruction, the same one for the same text."""
     mnemonic = printed.mnemonic
     text = _NOT_OPERANDS.sub("", _NOT_OPERANDS.sub("", printed.operands))
     vector = mnemonic.startswith("v") and re.search(r"\bq\d", text) is not None
@@ -166,7 +167,6 @@ def _decode(printed: _Text) -> Instruction:
         written |= set(address_registers[:1])
     written |= _IMPLIED_RESULTS.get(stem, set())
     return Instruction(
-        address=0,
         size=printed.size,
         mnemonic=mnemonic,
         operands=text,

@@ -50,11 +50,13 @@ class Kind(Enum):
     UNKNOWN = auto()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Instruction:
-    """One decoded instruction; `d` and `q` registers are listed as the `s` registers they hold."""
+    """One decoded instruction; `d` and `q` registers are listed as the `s` registers they hold.
 
-    address: int
+    Each is equal to itself only: it can be looked up at once.
+    """
+
     size: int
     mnemonic: str
     operands: str

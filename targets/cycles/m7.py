@@ -11,10 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import lru_cache
 
 from tvm_tiny.targets.cycles.instruction import Instruction, Kind
 
 _ISSUE_WIDTH = 2
+_KEPT = 1 << 14  # instructions and pairs of them
 _SHIFTED = re.compile(r"\b(lsl|lsr|asr|ror) #")
 _SHIFTS = ("ubfx", "sbfx", "bfi", "bfc", "uxt", "sxt", "lsl", "lsr", "asr", "ror")
 
@@ -130,6 +132,33 @@ def _conflict(first: Instruction, second: Instruction) -> bool:
     return len(units) == 1 and not units & _SHARED_UNITS
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class _Timing:
+    """What of an instruction the scoreboard needs; searches for orders ask for it very often."""
+
+    instruction: Instruction
+    reads: tuple[tuple[str, int], ...]  # registers, and cycles from a load of each to this
+    writes: tuple[tuple[str, int], ...]  # registers, and cycles until each is ready
+    loads: tuple[str, ...]
+    blocking: int
+
+    @staticmethod
+    def of(instruction: Instruction) -> _Timing:
+        latency = _LATENCY.get(instruction.kind, 1)
+        results = instruction.results
+        return _Timing(
+            instruction,
+            tuple((r, _load_latency(instruction, r)) for r in instruction.registers_read),
+            tuple((r, latency if r in results else 1) for r in instruction.registers_written),
+            tuple(results) if instruction.kind in _LOADS else (),
+            _blocking_cycles(instruction),
+        )
+
+
+_timing = lru_cache(_KEPT)(_Timing.of)
+_conflicts = lru_cache(_KEPT)(_conflict)
+
+
 @dataclass
 class Scoreboard:
     """The cycle that issues now, what it issued, and when registers are ready."""
@@ -141,42 +170,36 @@ class Scoreboard:
 
     def issue(self, instruction: Instruction) -> None:
         """Give the instruction the first cycle that has its operands and a unit for it."""
+        timing = _timing(instruction)
         self._wait_until(self.cycle_of(instruction))
         self.issued.append(instruction)
-        self._write(instruction)
-        self._wait_until(self.cycle + _blocking_cycles(instruction))
+        for register, latency in timing.writes:
+            self.loaded.pop(register, None)
+            self.ready[register] = self.cycle + latency
+        for register in timing.loads:
+            self.loaded[register] = self.cycle
+        self._wait_until(self.cycle + timing.blocking)
 
     def cycle_of(self, instruction: Instruction) -> int:
         """The cycle that an instruction would be issued in if it came next."""
-        ready = self._operands_ready(instruction)
-        if ready > self.cycle:
-            return ready
-        full = len(self.issued) == _ISSUE_WIDTH
-        if full or any(_conflict(earlier, instruction) for earlier in self.issued):
-            return self.cycle + 1
-        return self.cycle
+        cycle = self.cycle
+        for register, after_load in _timing(instruction).reads:
+            loaded = self.loaded.get(register)
+            ready = self.ready.get(register, 0) if loaded is None else loaded + after_load
+            if ready > cycle:
+                cycle = ready
+        return cycle if cycle > self.cycle or self._has_room(instruction) else cycle + 1
+
+    def _has_room(self, instruction: Instruction) -> bool:
+        """Whether it may be issued beside what the cycle issued already."""
+        if not self.issued:
+            return True
+        return len(self.issued) < _ISSUE_WIDTH and not _conflicts(self.issued[0], instruction)
 
     def _wait_until(self, cycle: int) -> None:
         if cycle > self.cycle:
             self.cycle = cycle
             self.issued.clear()
-
-    def _operands_ready(self, instruction: Instruction) -> int:
-        return max((self._ready(instruction, r) for r in instruction.registers_read), default=0)
-
-    def _ready(self, instruction: Instruction, register: str) -> int:
-        if register in self.loaded:
-            return self.loaded[register] + _load_latency(instruction, register)
-        return self.ready.get(register, 0)
-
-    def _write(self, instruction: Instruction) -> None:
-        latency = _LATENCY.get(instruction.kind, 1)
-        for register in instruction.registers_written:
-            self.loaded.pop(register, None)
-            is_result = register in instruction.results
-            self.ready[register] = self.cycle + (latency if is_result else 1)
-            if is_result and instruction.kind in _LOADS:
-                self.loaded[register] = self.cycle
 
 
 @dataclass(frozen=True)

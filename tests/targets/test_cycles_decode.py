@@ -125,7 +125,7 @@ def test_every_mnemonic_of_the_sample_is_in_the_table(core: str, tmp_path: Path)
     unknown = [i.mnemonic for i in program.values() if i.kind is Kind.UNKNOWN]
     assert unknown == []
     assert len(program) > 100
-    ends = [i.address + i.size for i in program.values()]
+    ends = [address + i.size for address, i in program.items()]
     assert list(program)[1:] == ends[:-1], "lines of the listing were skipped"
 
 
