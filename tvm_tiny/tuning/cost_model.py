@@ -35,6 +35,7 @@ class CostModel:
     rows: list[Array] = field(default_factory=list)
     residuals: list[float] = field(default_factory=list)
     _booster: Any = None
+    _trained_on: int = 0
 
     def learn(self, rows: Sequence[Array], priors: Sequence[float], costs: Sequence[float]) -> None:
         """Take measured points in; costs are infinite where a point is useless."""
@@ -42,18 +43,20 @@ class CostModel:
             if np.isfinite(cost):
                 self.rows.append(row)
                 self.residuals.append(float(np.log(cost) - np.log(prior)))
-        if len(self.rows) >= LEAST_ROWS:
-            self._train()
 
     def predict(self, rows: Sequence[Array], priors: Sequence[float]) -> Array:
         """Logarithms of cycles."""
         known = np.log(np.asarray(priors, np.float64))
+        self._train()
         if self._booster is None or not len(rows):
             return known
         xgboost = _xgboost()
         return known + self._booster.predict(xgboost.DMatrix(np.stack(rows))).astype(np.float64)
 
     def _train(self) -> None:
+        if len(self.rows) < LEAST_ROWS or len(self.rows) == self._trained_on:
+            return
+        self._trained_on = len(self.rows)
         xgboost = _xgboost()
         data = xgboost.DMatrix(np.stack(self.rows), label=np.array(self.residuals))
         self._booster = xgboost.train(_PARAMETERS | {"seed": self.seed}, data, ROUNDS)
