@@ -1,17 +1,13 @@
 """TVMScript's parser, without what it does again for every kernel of the same text.
 
 Kernels are functions within makers: one text, parsed anew for each set of values that it closes
-over. TVM reads that text from its file, parses it and translates its tree three times for a kernel,
-and compiles each of its expressions; nearly all of the time of making kernels goes there. Within
-`quick_script()` all this is kept, and the functions that come out are the same:
+over. TVM reads that text from its file, parses it three times and compiles each expression in it:
+most of the time that kernels take to make. Within `quick_script()` what was found is kept, and the
+functions that come out are the same. Callers come without a look through all loaded modules for
+each of them, and nothing is told where it stands in the source, which nobody here reads.
 
-- callers are found without a look through all loaded modules for each of them;
-- a function's source text, tree and annotations are those of its code, found once;
-- what an expression's names and constants mean is looked up; other code is compiled once;
-- nothing is told where it stands in the source, which nobody here reads.
-
-Each part replaces a function of TVM. One that another version of TVM has not got, or that takes
-other parameters there, stays as it is: slower, and right.
+A part that another version of TVM has not got, or that takes other parameters there, stays as it
+is: slower, and right.
 """
 
 from __future__ import annotations
