@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tvm_tiny.tuning.quick_stack import quick_stack
+from tvm_tiny.quick_script import quick_script
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -18,7 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _quick_kernels() -> Iterator[None]:
     """Make kernels without TVM's look at all loaded modules, of which tests load many."""
-    with quick_stack():
+    with quick_script():
         yield
 
 

@@ -13,6 +13,7 @@ import tvm
 
 from tvm_tiny.codegen.generate import GeneratedCode, generate
 from tvm_tiny.errors import DoesNotFitError
+from tvm_tiny.quick_script import quick_script
 from tvm_tiny.relay_passes.append_updates import AppendUpdates
 from tvm_tiny.relay_passes.choose_kernels import Limits
 from tvm_tiny.relay_passes.crop_zero_taps import CropZeroTaps
@@ -145,6 +146,7 @@ def derive_training(module: tvm.IRModule, training: Training) -> Derived:
     return Derived(ordered, append.states, saved)
 
 
+@quick_script()
 def plan_training(
     module: tvm.IRModule,
     training: Training,
@@ -187,6 +189,7 @@ def _without_states(limits: Limits, state_bytes: int) -> Limits:
     )
 
 
+@quick_script()
 def compile_training(
     module: tvm.IRModule,
     name: str,
@@ -203,6 +206,7 @@ def compile_training(
     return Compiled(planned.derived.module, program, plan, code, saved, states)
 
 
+@quick_script()
 def compile_module(
     module: tvm.IRModule,
     name: str,

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol
 
 from tvm_tiny.errors import TargetError
+from tvm_tiny.quick_script import quick_script
 from tvm_tiny.targets.measurement.emulator import (
     DEFAULT_TIMEOUT_S,
     INSTRUCTION_LIMIT,
@@ -22,7 +23,6 @@ from tvm_tiny.targets.measurement.emulator import (
 from tvm_tiny.targets.measurement.layout import server_layout
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.tuning.job import Job
-from tvm_tiny.tuning.quick_stack import quick_stack
 from tvm_tiny.tuning.reference import References
 from tvm_tiny.tuning.stand import Stand
 from tvm_tiny.tuning.subject import seen, subject_of
@@ -57,7 +57,7 @@ class Maker:
         started = time.perf_counter()
         try:
             self._check(trial)
-            with quick_stack():
+            with quick_script():
                 subject = subject_of(trial)
             self._layout.end_of_data(subject.arena_bytes)
             samples = self._references.samples(trial.call)
