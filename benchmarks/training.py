@@ -264,9 +264,11 @@ def _passes(row: dict[str, Any]) -> list[str]:
         f"{number(row['bar_bytes'])} bytes, where tensors are kept in parts: its arena is "
         f"{number(row['arena_bytes'])} bytes, its step {number(row['instructions_step'])} "
         f"instructions. Loss and new weights are the same in all: {'yes' if same else 'NO'}. "
-        "Gradients of inputs read weights as they lie for the inference; transposed copies would "
-        f"take {number(place['frozen_bytes'])} bytes more of Flash for the frozen ones, and "
-        f"{number(place['trained_bytes'])} bytes of RAM for the trained ones."
+        "Two more are how kernels are written and cannot be left out: gradients of inputs read "
+        "weights as they lie for the inference, and int8 numbers become floats a tile at a time. "
+        "By their sizes, transposed copies of the weights that those gradients read would take "
+        f"{number(place['frozen_bytes'])} bytes more of Flash for the frozen ones and "
+        f"{number(place['trained_bytes'])} of RAM for the trained ones, as floats four times that."
     )
     title = f"What each optimisation gives, {row['name']}:"
     return [title, "", *table(["optimisation", *titles], cells), "", notes, ""]
