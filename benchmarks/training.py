@@ -48,7 +48,7 @@ KB = 1024
 LOSS = "softmax_cross_entropy"  # the first layer behind the inference
 INPUT_GRADIENTS = ("tiny.conv2d_input_gradient", "tiny.depthwise_input_gradient")
 PASSES = {
-    "own_kernels": "frozen layers have kernels of their own",
+    "own_kernels": "layers ahead of training take any kernel",
     "mask_bits": "masks are bits",
     "fused_masks": "masks and scales are one loop",
     "early_updates": "updates follow their gradient",
