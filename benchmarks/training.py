@@ -25,6 +25,7 @@ from tvm import ir  # noqa: E402
 
 from benchmarks import common  # noqa: E402
 from benchmarks.table import number, table  # noqa: E402
+from tests.support.evaluate_tiny import calls  # noqa: E402
 from tests.support.shared import shared_folder  # noqa: E402
 from tvm_tiny import importers, zoo  # noqa: E402
 from tvm_tiny.pipeline import (  # noqa: E402
@@ -34,7 +35,6 @@ from tvm_tiny.pipeline import (  # noqa: E402
     derive_training,
     rewrite_for_training,
 )
-from tvm_tiny.relay_passes._straight_line import bindings  # noqa: E402
 from tvm_tiny.schedules.dialect import spec_of  # noqa: E402
 from tvm_tiny.targets.linker import layout_for  # noqa: E402
 from tvm_tiny.targets.target import resolve  # noqa: E402
@@ -176,10 +176,10 @@ def read_in_place(model: Any, plan: str) -> dict[str, int]:
     module = rewrite_for_training(importers.load(model))
     updates = SparseUpdate.parse(plan).resolve(module)
     found = {"frozen_bytes": 0, "trained_bytes": 0}
-    for _, value in bindings(derive_training(module, Training(updates)).module["main"]):
-        if isinstance(value, ir.Call) and value.op.name in INPUT_GRADIENTS:
-            kind = "trained_bytes" if isinstance(value.args[1], ir.Var) else "frozen_bytes"
-            found[kind] += spec_of(value.args[1]).nbytes
+    for call in calls(derive_training(module, Training(updates)).module):
+        if call.op.name in INPUT_GRADIENTS:
+            kind = "trained_bytes" if isinstance(call.args[1], ir.Var) else "frozen_bytes"
+            found[kind] += spec_of(call.args[1]).nbytes
     return found
 
 
