@@ -102,10 +102,12 @@ def _updated(gradient: Any) -> Any:
     return is_op("tiny.sgd_update")(PARAMETER, gradient, RATE, SCALE)
 
 
-RULES = [
+OF_MASKS = [
     (is_op("tiny.scale_gradient")(SCALED, FACTORS[1]), _scale_once),
     (is_op("tiny.scale_gradient")(MASKED, SCALE), _mask_and_scale),
     (is_op("tiny.masked_scale")(SCALED, MASK, SCALE), _scale_behind_mask),
+]
+OF_UPDATES = [
     (_updated(OF_CONVOLUTION), _update_weights("conv2d_weight_update", OF_CONVOLUTION)),
     (_updated(OF_DEPTHWISE), _update_weights("depthwise_weight_update", OF_DEPTHWISE)),
     (_updated(is_op("tiny.bias_gradient")(SCALED)), _update_bias_by_scale(SCALED)),
@@ -115,8 +117,12 @@ RULES = [
 
 
 class FuseGradients(GraphPass):
-    """Apply the rules above."""
+    """Apply the rules above, or those of masks or of updates alone."""
+
+    def __init__(self, masks: bool = True, updates: bool = True) -> None:
+        """Which rules."""
+        self.rules = [*(OF_MASKS if masks else ()), *(OF_UPDATES if updates else ())]
 
     def apply(self, module: tvm.IRModule) -> tvm.IRModule:
         """Apply to `main`."""
-        return apply_rules(module, RULES)
+        return apply_rules(module, self.rules)

@@ -486,7 +486,7 @@ class _Builder:
             ) from error
 
     def _define(self, var: ir.Var, storage: str | None = None) -> None:
-        name = unique(self.output_names.get(var, var.name), self.tensors)
+        name = unique(self.output_names.get(var, str(var.name)), self.tensors)
         self.names[var] = name
         is_state = var in self.states or var in self.updates
         self.tensors[name] = Tensor(name, dialect.spec_of(var), storage or name, is_state)

@@ -8,7 +8,7 @@ outputs; behind its inputs it takes what the loss compares with, the learning ra
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -71,19 +71,27 @@ class State:
 class SeparateTrainables(GraphPass):
     """Apply to what `updates` name; `states` is filled as the pass runs."""
 
-    def __init__(self, updates: Sequence[LayerUpdate] = (), loss: str = LOSSES[0]) -> None:
-        """Updates of layers by name; a loss of LOSSES."""
+    def __init__(
+        self,
+        updates: Sequence[LayerUpdate] = (),
+        loss: str = LOSSES[0],
+        own_kernels: bool = True,
+    ) -> None:
+        """Updates of layers by name; a loss of LOSSES.
+
+        Without `own_kernels` layers ahead of all trained ones run as those do.
+        """
         if loss not in LOSSES:
             raise UnsupportedError(
                 "an unknown loss", where="loss", found=loss, limit=", ".join(LOSSES)
             )
         self.updates = {update.layer: update for update in updates if update.is_trained}
-        self.loss = loss
+        self.loss, self.own_kernels = loss, own_kernels
         self.states: list[State] = []
 
     def apply(self, module: tvm.IRModule) -> tvm.IRModule:
         """Apply to `main`."""
-        separator = _Separator(module["main"], self.updates, self.loss)
+        separator = _Separator(module["main"], self.updates, self.loss, self.own_kernels)
         self.states = separator.states
         return separator.module()
 
@@ -93,6 +101,7 @@ class _Separator:
     function: relax.Function
     updates: Mapping[str, LayerUpdate]
     loss: str
+    own_kernels: bool
     states: list[State] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -104,6 +113,7 @@ class _Separator:
         }
         self.logits, self.scale = self._logits()
         self.chain = self._chain()
+        self.wide = self.chain if self.own_kernels else {*self.chain, *self._linear()}
 
     def module(self) -> tvm.IRModule:
         """The new module."""
@@ -138,7 +148,7 @@ class _Separator:
         self, builder: relax.BlockBuilder, var: ir.Var, value: ir.Expr, values: Values
     ) -> ir.Expr:
         call = moved(value, values)
-        if var not in self.chain or operator_of(value) is None:
+        if var not in self.wide or operator_of(value) is None:
             return call if isinstance(call, ir.Var) else builder.emit(call, var.name)
         if value.op.name not in (*WITH_WEIGHTS, *WIDE):
             return builder.emit(call, var.name)
@@ -226,6 +236,12 @@ class _Separator:
         if self.loss == "mean_squared_error":
             return TensorSpec(spec_of(self.logits).shape, "float32")
         return TensorSpec((1,), "int32")
+
+    def _linear(self) -> Iterator[ir.Var]:
+        """Results of all layers with weights."""
+        for var, value in self.calls.items():
+            if operator_of(value) is not None and value.op.name in WITH_WEIGHTS:
+                yield var
 
     def _chain(self) -> set[ir.Var]:
         """Results between the first trained layer and the loss."""

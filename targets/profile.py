@@ -37,11 +37,13 @@ class ProfileRanges:
 def profile_ranges(elf: Path, model_name: str) -> ProfileRanges:
     """The owners of a firmware image: harness, `<model>_run`, and every `<model>_layer_NN_...`.
 
-    The loops of stages, `<model>_stage_N`, and a step of training are part of the run function.
+    The loops of stages, `<model>_stage_N`, and a step of training are part of the run function,
+    which the compiler may have put into the step, where nothing else calls it.
     """
     functions = read_functions(elf)
     run = f"{model_name}_run"
-    if not any(_base_name(function) == run for function in functions):
+    entries = (run, f"{model_name}_train_step")
+    if not any(_base_name(function) in entries for function in functions):
         raise CompileError(f"the firmware has no function {run}", where=elf.name)
     layers = _layer_names(functions, model_name)
     return _ranges(("harness", run, *layers), functions, support_range(elf))

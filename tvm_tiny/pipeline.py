@@ -79,12 +79,34 @@ class Compiled:
 
 
 @dataclass(frozen=True)
+class TrainingPasses:
+    """What is optimised in a step of training; each can be left out, to see what it gives.
+
+    `own_kernels`: layers ahead of all trained ones take any kernel, and what follows from the
+    values of their weights is used. `mask_bits`: bits say what was clamped, not 16-bit values that
+    are kept until a gradient needs them. `fused_masks`: masks and scales of a gradient are one
+    loop. `early_updates`: an update follows its gradient, not all gradients. `fused_updates`:
+    gradients of weights change them in the loop that computes them.
+    """
+
+    own_kernels: bool = True
+    mask_bits: bool = True
+    fused_masks: bool = True
+    early_updates: bool = True
+    fused_updates: bool = True
+
+
+ALL_PASSES = TrainingPasses()
+
+
+@dataclass(frozen=True)
 class Training:
     """What of a model is trained, and how."""
 
     updates: tuple[LayerUpdate, ...]
     loss: str = LOSSES[0]
     optimizer: Optimizer = field(default_factory=Optimizer)
+    passes: TrainingPasses = field(default_factory=lambda: ALL_PASSES)
 
 
 def rewrite(module: tvm.IRModule) -> tvm.IRModule:
@@ -128,9 +150,10 @@ class Derived:
 
 def derive_training(module: tvm.IRModule, training: Training) -> Derived:
     """A rewritten module's step of training."""
-    separate = SeparateTrainables(training.updates, training.loss)
+    passes = training.passes
+    separate = SeparateTrainables(training.updates, training.loss, passes.own_kernels)
     separated = separate(module)
-    frozen = frozen_part(separated)
+    frozen = frozen_part(separated) if passes.own_kernels else None
     if frozen is not None:
         for graph_pass in BY_WEIGHTS:
             frozen = graph_pass(frozen)
@@ -139,8 +162,8 @@ def derive_training(module: tvm.IRModule, training: Training) -> Derived:
     append = AppendUpdates(separate.states, training.optimizer)
     appended = append(DeriveGradients()(separated))
     # masks, scales, gradients and updates in one loop each; then all at once, so that inputs die
-    fused = FuseGradients()(appended)
-    ordered = OrderUpdates()(fused)
+    fused = FuseGradients(passes.fused_masks, passes.fused_updates)(appended)
+    ordered = OrderUpdates(passes.mask_bits, passes.early_updates)(fused)
     stages = {"gradients kept": appended, "fused": fused, "updated at once": ordered}
     saved = tuple(MemoryStep(name, live_bytes(stage)) for name, stage in stages.items())
     return Derived(ordered, append.states, saved)

@@ -20,6 +20,16 @@ def test_updates_hold_their_gradients() -> None:
     assert {"conv2d_weight_update", "depthwise_weight_update", "bias_update"} <= found
 
 
+def test_masks_and_updates_fuse_apart() -> None:
+    module, _, _ = appended(9)
+    masks = set(operators(FuseGradients(updates=False)(module)))
+    assert masks >= PARTS | {"masked_scale"}
+    assert not [name for name in masks if name.endswith(("weight_update", "bias_update"))]
+    updates = set(operators(FuseGradients(masks=False)(module)))
+    assert updates >= {"conv2d_weight_update", "bias_update", "mask_gradient", "scale_gradient"}
+    assert not updates & (PARTS | {"masked_scale"})
+
+
 def test_the_values_are_the_same() -> None:
     module, _, states = appended(9)
     given = inputs_of(module, states, rate=1e-3)

@@ -22,6 +22,17 @@ def test_masks_are_taken_at_once() -> None:
     assert all(found[n - 1] in wide for n, name in enumerate(found) if name == "in_range")
 
 
+def test_masks_and_updates_move_apart() -> None:
+    module = FuseGradients()(appended(9)[0])
+    neither = OrderUpdates(masks=False, updates=False)(module)
+    assert operators(neither) == operators(module)
+    masks, updates = OrderUpdates(updates=False)(module), OrderUpdates(masks=False)(module)
+    assert live_bytes(OrderUpdates()(module)) < min(live_bytes(masks), live_bytes(updates))
+    found = operators(updates)
+    assert found.index("in_range") > found.index("softmax_cross_entropy")
+    assert "update" in operators(masks)[-1] and "update" in operators(masks)[-2]
+
+
 def test_no_old_value_is_read_behind_its_update() -> None:
     function = OrderUpdates()(FuseGradients()(appended(9)[0]))["main"]
     count = len(function.attrs["tiny.states"])

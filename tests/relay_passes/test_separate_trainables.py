@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from tests.support.evaluate_tiny import evaluate, operators
-from tests.support.training import EVERY, inputs_of, layers, separated, small_module
+from tests.support.training import (
+    EVERY,
+    inputs_of,
+    layers,
+    separated,
+    small_module,
+    updates,
+)
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.relay_passes.separate_trainables import LayerUpdate, SeparateTrainables
 
@@ -38,6 +45,20 @@ def test_only_what_depends_on_states_is_wide() -> None:
     assert found.count("truncate") == 2
     assert "wide_depthwise_conv2d" not in found
     assert found.index("wide_conv2d") > max(n for n, op in enumerate(found) if op == "qconv2d")
+
+
+def test_frozen_layers_may_run_as_trained_ones_do() -> None:
+    module = small_module()
+    chosen = updates(module, 2)
+    separated_all = SeparateTrainables(chosen, own_kernels=False)
+    separate = SeparateTrainables(chosen)
+    one, other = separate(module), separated_all(module)
+    found = operators(other)
+    assert not {"qconv2d", "qdepthwise_conv2d", "qdense"}.intersection(found)
+    assert found.count("wide_conv2d") > 2
+    given = inputs_of(one, separate.states)
+    for value, same in zip(evaluate(one, *given), evaluate(other, *given), strict=True):
+        np.testing.assert_array_equal(value, same)
 
 
 def test_the_loss_is_of_the_logits() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.cli_support import DENSE_SHAPE, write_models
 from tests.support.training import NET
 from tvm_tiny import zoo
 from tvm_tiny.errors import InputError, TargetError, TrainingError
@@ -171,3 +173,16 @@ def test_the_firmware_has_neither_graph_nor_heap(firmware: TrainingFirmware) -> 
 def test_cores_without_floating_point_are_refused(model: object) -> None:
     with pytest.raises(TargetError, match="floating point unit"):
         build_training(model, "cortex-m3", update=SparseUpdate.last(1))
+
+
+@pytest.mark.qemu
+def test_a_model_of_one_layer_trains(tmp_path: Path) -> None:
+    """Its inference is so short that the compiler puts it into the step."""
+    built = build_training(write_models(tmp_path) / "dense.tflite", "cortex-m4", update="last:0")
+    data = np.random.default_rng(5).integers(-128, 128, (3, *DENSE_SHAPE[1:]), np.int8)
+    labels = np.array([0, 3, 1])
+    steps = built.run_steps(data, labels, RATE)
+    pairs = zip(data, labels, strict=True)
+    losses = [built.train_step(x[None], int(y), RATE) for x, y in pairs]
+    np.testing.assert_array_equal(steps.losses, np.array(losses, np.float32))
+    assert steps.first.instructions

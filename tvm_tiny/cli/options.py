@@ -12,6 +12,8 @@ from typing import Any
 
 import click
 
+from tvm_tiny.relay_passes.optimizer import BY_NAME
+
 STDOUT = "-"
 GOALS = ("speed", "balanced", "size")
 SUFFIXES = {"": 1, "k": 1 << 10, "m": 1 << 20}
@@ -70,6 +72,15 @@ class Source:
         """Whether the model is firmware that `build` has written."""
         return self.model.is_dir() or self.model.suffix == ".tar"
 
+
+optimizer_option = click.option(
+    "--optimizer",
+    type=click.Choice(list(BY_NAME)),
+    default="sgd_qas",
+    show_default=True,
+    help="How weights follow their gradients: gradient descent, with quantisation-aware scaling "
+    "(sgd_qas) or without (sgd), with momentum, or Adam, which trains float models alone.",
+)
 
 _MODEL_OPTIONS = (
     click.argument("model", type=click.Path(exists=True, path_type=Path)),

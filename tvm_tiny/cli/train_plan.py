@@ -10,7 +10,7 @@ import click
 
 from tvm_tiny.cli import terminal
 from tvm_tiny.cli.files import writing
-from tvm_tiny.cli.options import Bytes, check_writable, json_option
+from tvm_tiny.cli.options import Bytes, check_writable, json_option, optimizer_option
 from tvm_tiny.errors import DoesNotFitError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ BACKBONE, ARCHITECTURE = ".npz", ".json"
     help="last:K, bias, bias:K, full, NET:SCHEME of the published ones (mcunet-5fps:49kb), or a "
     "plan's file. Default: weights and biases of as many last layers as the SRAM has room for.",
 )
+@optimizer_option
 @click.option(
     "--out", type=click.Path(path_type=Path), callback=check_writable, help="Write the plan here."
 )
@@ -41,6 +42,7 @@ def train_plan(
     target: str,
     sram: int | None,
     update: str | None,
+    optimizer: str,
     out: Path | None,
     json_file: str | None,
 ) -> None:
@@ -55,15 +57,16 @@ def train_plan(
     chosen = resolve(target, sram, None)
     with terminal.phase(f"reading {model}"):
         source = _source(model)
-    plan = _plan(source, chosen, update)
+    plan = _plan(source, chosen, update, optimizer)
     layers, updates = _resolved(source, plan)
-    memory = _memory(source, chosen, plan)
+    memory = _memory(source, chosen, plan, optimizer)
     if out:
         with writing(out):
             plan.to_file(out)
     facts = {
         "model": str(model),
         "target": chosen.name,
+        "optimizer": optimizer,
         "sram_limit_bytes": chosen.sram_bytes,
         **memory,
         "layers": [asdict(update) for update in updates if update.is_trained],
@@ -84,14 +87,14 @@ def _source(model: Path) -> Any:
     return load(model)
 
 
-def _plan(source: Any, target: Target, update: str | None) -> SparseUpdate:
+def _plan(source: Any, target: Target, update: str | None, optimizer: str) -> SparseUpdate:
     from tvm_tiny.training.fit_plan import most_last_layers
     from tvm_tiny.training.update_plan import SparseUpdate
 
     if update is not None:
         return SparseUpdate.parse(update)
     with terminal.phase(f"fitting a plan into {target.sram_bytes:,} bytes"):
-        return most_last_layers(source, target)
+        return most_last_layers(source, target, optimizer)
 
 
 def _resolved(
@@ -104,13 +107,13 @@ def _resolved(
     return layers, plan.resolve_layers(layers)
 
 
-def _memory(source: Any, target: Target, plan: SparseUpdate) -> dict[str, int]:
+def _memory(source: Any, target: Target, plan: SparseUpdate, optimizer: str) -> dict[str, int]:
     """Raises DoesNotFitError."""
     from tvm_tiny.training.build import predict_memory
     from tvm_tiny.training.fit_plan import reserved_bytes
 
     with terminal.phase(f"planning the memory on {target.name}"):
-        found = predict_memory(source, target, update=plan)
+        found = predict_memory(source, target, update=plan, optimizer=optimizer)
     reserved = reserved_bytes(target)
     total = found.sram_bytes + reserved
     if total > target.sram_bytes:

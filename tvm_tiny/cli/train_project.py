@@ -14,6 +14,7 @@ from tvm_tiny.cli.options import (
     TemplateName,
     force_option,
     json_option,
+    optimizer_option,
 )
 
 
@@ -35,6 +36,7 @@ from tvm_tiny.cli.options import (
     required=True,
     help="What is trained: last:K, bias, bias:K, full, NET:SCHEME, or a plan's file.",
 )
+@optimizer_option
 @click.option("--sram", type=Bytes(), help="Limit of the SRAM: bytes, or 256k, 1M.")
 @click.option("--flash", type=Bytes(), help="Limit of the Flash: bytes, or 256k, 1M.")
 @click.option("--optimize", type=click.Choice(GOALS), default="speed", help="Choose kernels.")
@@ -47,6 +49,7 @@ def train_project(
     template: str,
     output: Path,
     update: str,
+    optimizer: str,
     sram: int | None,
     flash: int | None,
     optimize: str,
@@ -57,7 +60,7 @@ def train_project(
     """Write a project that builds firmware to train MODEL.
 
     Building it needs no Python. Its main function takes some steps on one sample and prints the
-    losses. MODEL is an int8 .tflite, .onnx or .pt2 file.
+    losses. MODEL is an int8 or float .tflite, .onnx or .pt2 file.
     """
     from tvm_tiny.targets.project import template as template_of
     from tvm_tiny.training.build import build_training
@@ -69,6 +72,7 @@ def train_project(
             model,
             target,
             update=update,
+            optimizer=optimizer,
             sram=sram,
             flash=flash,
             optimize=optimize,
@@ -82,6 +86,7 @@ def train_project(
         "name": built.firmware.name,
         "target": built.firmware.target.name,
         "template": template,
+        "optimizer": optimizer,
         "output": str(output),
         **built.memory(),
         "files": files,

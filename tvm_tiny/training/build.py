@@ -14,8 +14,10 @@ from tvm_tiny.errors import TargetError
 from tvm_tiny.firmware import Firmware
 from tvm_tiny.metadata import describe
 from tvm_tiny.pipeline import (
+    ALL_PASSES,
     Compiled,
     Training,
+    TrainingPasses,
     compile_training,
     plan_training,
     rewrite_for_training,
@@ -41,6 +43,7 @@ def build_training(
     sram: int | None = None,
     flash: int | None = None,
     optimize: str = "speed",
+    passes: TrainingPasses = ALL_PASSES,
 ) -> TrainingFirmware:
     """Derive a model's training step, compile it for `target` and link it.
 
@@ -50,6 +53,7 @@ def build_training(
     `optimizer` is an Optimizer or the name of one: "sgd_qas", gradient descent with
     quantisation-aware scaling, "sgd" without, "momentum", "sgd_momentum_unscaled", or for float
     models "adam". Float models know no scaling. The learning rate is an argument of each step.
+    `passes` can leave optimisations out.
 
     Raises ModelError, UnsupportedError, PlanError, TargetError, DoesNotFitError, MissingToolError.
     """
@@ -57,7 +61,7 @@ def build_training(
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
     symbol = identifier(name or default_name(model))
     with counting_stacks(chosen):
-        compiled = compile_for(model, chosen, update, loss, optimizer, symbol, optimize)
+        compiled = compile_for(model, chosen, update, loss, optimizer, symbol, optimize, passes)
     firmware = Firmware.link(compiled.code.files, describe(compiled, chosen), chosen)
     assert compiled.states is not None
     return TrainingFirmware(firmware, compiled.states)
@@ -90,6 +94,7 @@ def predict_memory(
     sram: int | None = None,
     flash: int | None = None,
     optimize: str = "speed",
+    passes: TrainingPasses = ALL_PASSES,
 ) -> TrainingMemory:
     """What `build_training` would need for the same arguments, to the byte; nothing is compiled.
 
@@ -97,7 +102,7 @@ def predict_memory(
     """
     _register.register()
     chosen = target if isinstance(target, Target) else resolve(target, sram, flash)
-    module, training = _training(model, chosen, update, loss, optimizer)
+    module, training = _training(model, chosen, update, loss, optimizer, passes)
     with counting_stacks(chosen):
         planned = plan_training(module, training, chosen.core.features, _limits(chosen, optimize))
     saved = (*planned.derived.saved, *planned.steps)
@@ -116,9 +121,10 @@ def compile_for(
     optimizer: Optimizer | str = "sgd_qas",
     symbol: str = "model",
     optimize: str = "speed",
+    passes: TrainingPasses = ALL_PASSES,
 ) -> Compiled:
     """The C sources of a training step; nothing is linked."""
-    module, training = _training(model, target, update, loss, optimizer)
+    module, training = _training(model, target, update, loss, optimizer, passes)
     limits = _limits(target, optimize)
     return compile_training(module, symbol, training, target.core.features, limits)
 
@@ -133,6 +139,7 @@ def _training(
     update: SparseUpdate | str,
     loss: str,
     optimizer: Optimizer | str,
+    passes: TrainingPasses,
 ) -> tuple[tvm.IRModule, Training]:
     """The rewritten module, and what of it is trained."""
     how = Optimizer.parse(optimizer) if isinstance(optimizer, str) else optimizer
@@ -144,4 +151,4 @@ def _training(
         )
     plan = SparseUpdate.parse(update) if isinstance(update, str) else update
     module = rewrite_for_training(importers.load(model))
-    return module, Training(plan.resolve(module), loss, how)
+    return module, Training(plan.resolve(module), loss, how, passes)

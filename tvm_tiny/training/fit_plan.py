@@ -9,6 +9,7 @@ from tvm_tiny import _register, importers
 from tvm_tiny.errors import DoesNotFitError
 from tvm_tiny.pipeline import Training, plan_training, rewrite_for_training
 from tvm_tiny.relay_passes.choose_kernels import Limits
+from tvm_tiny.relay_passes.optimizer import Optimizer
 from tvm_tiny.targets.linker import largest_arena
 from tvm_tiny.targets.target import Target
 from tvm_tiny.training.layers import trainable_layers
@@ -20,7 +21,9 @@ def reserved_bytes(target: Target) -> int:
     return target.sram_bytes - largest_arena(target)
 
 
-def whole_memory(model: Any, target: Target) -> Callable[[SparseUpdate], int]:
+def whole_memory(
+    model: Any, target: Target, optimizer: Optimizer | str = "sgd_qas"
+) -> Callable[[SparseUpdate], int]:
     """The bytes of SRAM that a plan needs, with the reserved ones; the model is read once.
 
     They are those of `build_training` where it keeps tensors whole, as it does in any SRAM that
@@ -29,9 +32,10 @@ def whole_memory(model: Any, target: Target) -> Callable[[SparseUpdate], int]:
     _register.register()
     module = rewrite_for_training(importers.load(model))
     limits = Limits("speed", target.flash_bytes)
+    how = Optimizer.parse(optimizer) if isinstance(optimizer, str) else optimizer
 
     def memory(plan: SparseUpdate) -> int:
-        training = Training(plan.resolve(module))
+        training = Training(plan.resolve(module), optimizer=how)
         planned = plan_training(module, training, target.core.features, limits)
         tensors = planned.plan.arena_bytes + planned.states.state_bytes
         return int(tensors + reserved_bytes(target))
@@ -39,12 +43,14 @@ def whole_memory(model: Any, target: Target) -> Callable[[SparseUpdate], int]:
     return memory
 
 
-def most_last_layers(model: Any, target: Target) -> SparseUpdate:
+def most_last_layers(
+    model: Any, target: Target, optimizer: Optimizer | str = "sgd_qas"
+) -> SparseUpdate:
     """The plan that trains the most last layers for which the SRAM has room.
 
     Raises DoesNotFitError where not even the classifier's training has.
     """
-    memory = whole_memory(model, target)
+    memory = whole_memory(model, target, optimizer)
     needed = memory(SparseUpdate())
     if needed > target.sram_bytes:
         raise DoesNotFitError(
