@@ -51,6 +51,7 @@ def test_missing_extras_name_what_brings_them(monkeypatch: pytest.MonkeyPatch) -
         assert checks[module].fix == f"pip install 'tvm_tiny[{extra}]'"
 
 
+@pytest.mark.slow
 def test_a_program_that_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("arm-none-eabi-gcc", "gcc", "qemu-system-arm"):
         (tmp_path / name).write_text("#!/bin/sh\nexit 3\n")

@@ -93,6 +93,7 @@ def test_architectures_are_analysed_without_tvm() -> None:
     assert "tvm" not in imported(code)
 
 
+@pytest.mark.slow
 def test_extras_are_imported_where_they_are_used() -> None:
     extras = {"torch", "torchao", "onnxruntime", "tflite_micro", "matplotlib", "xgboost", "optuna"}
     used = imported(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from tests.cli_support import DENSE_SHAPE, MODELS
+from tests.support.quick import quick_first
 from tests.support.tflite_writer import write
 from tvm_tiny import Firmware, build
 from tvm_tiny.errors import InputError, TargetError
@@ -134,13 +135,13 @@ def test_a_clock_that_overflows_is_counted_on(tmp_path: Path) -> None:
     assert abs(ticks * 40 / (1 << 10) - once) < 120
 
 
-@pytest.mark.parametrize("name", ["sample", "console", "timer"])
+@quick_first("name", ["sample", "console", "timer"])
 def test_a_model_may_be_called_like_a_file_of_the_project(name: str, tmp_path: Path) -> None:
     write_project(build(write(MODELS["dense"]()), BUILD_ONLY, name=name), tmp_path, "make")
     built(tmp_path, "make")
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@quick_first("template", TEMPLATES)
 def test_a_build_only_board_builds_and_says_how_to_run(template: str, tmp_path: Path) -> None:
     write_project(firmware("dense", BUILD_ONLY), tmp_path, template)
     built(tmp_path, template)

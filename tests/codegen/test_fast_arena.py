@@ -11,6 +11,7 @@ import pytest
 from tests.cli_support import MODELS
 from tests.relay_passes.test_patches import check, patched
 from tests.support.net_runs import compiled, expected_outputs, inputs_of, run_on_core, run_on_host
+from tests.support.quick import quick_first
 from tests.support.random_nets import Net, program_of_nets, random_net, with_kernels
 from tests.support.tflite_writer import write
 from tvm_tiny import build
@@ -33,7 +34,7 @@ def part_of(program: Program, part: float) -> int:
     return int(plan_arena(program).arena_bytes * part)
 
 
-@pytest.mark.parametrize("part", PARTS)
+@quick_first("part", PARTS)
 def test_random_nets_give_the_same(part: float) -> None:
     seeds, nets = nets_of(2000, 4)
     inputs = inputs_of(nets)
@@ -43,6 +44,7 @@ def test_random_nets_give_the_same(part: float) -> None:
     check(run_on_host(program, inputs, fast_bytes), expected_outputs(nets, inputs), seeds)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 def test_patches_give_the_same(part: float) -> None:
     seeds, nets = nets_of(2010, 4)

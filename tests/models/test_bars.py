@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.models.shared_models import MLPERF, path_of
+from tests.support.quick import quick_first
 from tvm_tiny import build, load
 from tvm_tiny.pipeline import Compiled, compile_module
 
@@ -18,7 +19,7 @@ def compiled(name: str, *features: str) -> Compiled:
     return compile_module(load(path_of(name)), name, features)
 
 
-@pytest.mark.parametrize("features", [(), ("dsp",), ("dsp", "mve")], ids=["portable", "dsp", "mve"])
+@quick_first("features", [("dsp",), (), ("dsp", "mve")], ids=["dsp", "portable", "mve"])
 @pytest.mark.parametrize("name", MLPERF)
 def test_arena(name: str, features: tuple[str, ...]) -> None:
     plan = compiled(name, *features).plan
@@ -26,7 +27,7 @@ def test_arena(name: str, features: tuple[str, ...]) -> None:
     assert plan.arena_bytes == plan.lower_bound_bytes
 
 
-@pytest.mark.parametrize("name", ["kws", "ic"])
+@quick_first("name", ["kws", "ic"])
 def test_the_same_bytes_twice(name: str) -> None:
     assert compiled(name, "dsp").code == compiled(name, "dsp").code
 

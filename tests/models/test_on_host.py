@@ -18,14 +18,15 @@ from tests.models.shared_models import (
 )
 from tests.support import tflm
 from tests.support.explode import explode, layer_inputs
+from tests.support.quick import quick_first
 
-FEATURES = [(), ("dsp",)]
-SLOW = {*MCUNET, "vww"}
+FEATURES = [("dsp",), ()]
+SLOW = {*MCUNET, "ic", "vww"}
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PATHS]
 
 
 @needs_tflm
-@pytest.mark.parametrize("features", FEATURES, ids=["portable", "dsp"])
+@quick_first("features", FEATURES, ids=["dsp", "portable"])
 @pytest.mark.parametrize("name", NAMES)
 def test_whole_model_is_tflm(name: str, features: tuple[str, ...], tmp_path: Path) -> None:
     count = 3 if name in MCUNET else 20
@@ -35,7 +36,7 @@ def test_whole_model_is_tflm(name: str, features: tuple[str, ...], tmp_path: Pat
 
 
 @needs_tflm
-@pytest.mark.parametrize("features", FEATURES, ids=["portable", "dsp"])
+@quick_first("features", FEATURES, ids=["dsp", "portable"])
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_alone_is_tflm(name: str, features: tuple[str, ...], tmp_path: Path) -> None:
     exploded = explode(path_of(name).read_bytes())

@@ -37,6 +37,7 @@ def test_strips_with_the_image_in_the_arena() -> None:
     assert firmware.metadata.stages
 
 
+@pytest.mark.slow
 def test_what_can_not_fit_names_layer_and_bytes() -> None:
     with pytest.raises(DoesNotFitError) as caught:
         build(path_of("vww"), "cortex-m4", sram=20_000)

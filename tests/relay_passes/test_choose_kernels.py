@@ -202,6 +202,7 @@ def test_unknown_goals_are_refused() -> None:
     assert GOALS == options.GOALS
 
 
+@pytest.mark.slow
 def test_a_limit_between_two_goals_keeps_the_bits(tmp_path: Path) -> None:
     names = ["conv3x3 8x8x8->16", "dw3x3 8x8x16", "conv1x1 8x8x16->32", "fc 64->10"]
     calls = [NamedLayer.parse(name).call() for name in names]

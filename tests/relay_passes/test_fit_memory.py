@@ -98,6 +98,7 @@ def test_a_grid_needs_the_input_whole() -> None:
         Staging((2, 2, 1), input_rows=True)
 
 
+@pytest.mark.slow
 def test_patches_where_rows_are_no_words() -> None:
     chain = Chain((20, 19, 3))  # 57 bytes a row: no strips of the first layers
     chain.window(3, channels=7)

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from tests.support.net_runs import expected_outputs, inputs_of, run_on_core, run_on_host
+from tests.support.quick import quick_first
 from tests.support.random_nets import Net, program_of_nets, random_net, with_kernels
 from tvm_tiny.relay_passes.patches import make_patches
 from tvm_tiny.relay_passes.program import Patches, Program, Step, outputs_of
 from tvm_tiny.targets.target import resolve
 
-NETS, PER_PROGRAM, QUICK = 100, 10, 10
+NETS, PER_PROGRAM, QUICK = 100, 10, 3
 FEATURES = ((), ("dsp",))
 
 
@@ -63,19 +64,16 @@ def check(
             )
 
 
-BATCHES = [
-    pytest.param(first, marks=[pytest.mark.slow] if first >= QUICK else [])
-    for first in range(0, NETS, PER_PROGRAM)
-]
+STARTS = range(0, NETS, PER_PROGRAM)
+BATCHES = [range(QUICK), *(range(first, first + PER_PROGRAM) for first in STARTS)]
 
 
-@pytest.mark.parametrize("first", BATCHES)
-def test_random_nets_give_the_same(first: int) -> None:
-    seeds = range(first, first + PER_PROGRAM)
+@quick_first("seeds", BATCHES, ids=[f"{seeds.start}-{seeds.stop}" for seeds in BATCHES])
+def test_random_nets_give_the_same(seeds: range) -> None:
     nets = [random_net(seed) for seed in seeds]
     inputs = inputs_of(nets)
-    program = patched(nets, seeds, FEATURES[first // PER_PROGRAM % 2])
-    assert sum(isinstance(step, Patches) for step in program.steps) > PER_PROGRAM // 2
+    program = patched(nets, seeds, FEATURES[seeds.start // PER_PROGRAM % 2])
+    assert sum(isinstance(step, Patches) for step in program.steps) > len(seeds) // 2
     check(run_on_host(program, inputs), expected_outputs(nets, inputs), seeds)
 
 

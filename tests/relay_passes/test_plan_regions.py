@@ -3,10 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import combinations
 
-import pytest
-
 from tests.relay_passes.test_plan_arena import EXACT, chain, program
 from tests.support.programs import drifting_program, random_program, wild_program
+from tests.support.quick import quick_first
 from tvm_tiny.relay_passes._intervals import allowed_overlaps, live_intervals
 from tvm_tiny.relay_passes.plan_arena import ArenaPlan, plan_arena
 from tvm_tiny.relay_passes.plan_regions import heat_of, plan_regions
@@ -30,8 +29,8 @@ def check(plan: ArenaPlan, graph: Program, fast_bytes: int) -> None:
             assert {(one.name, other.name), (other.name, one.name)} & set(allowed)
 
 
-@pytest.mark.parametrize("grown", [random_program, wild_program, drifting_program])
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+@quick_first("grown", [random_program, wild_program, drifting_program])
+@quick_first("part", [0.5, 0.1, 0.9])
 def test_limits_hold(grown: Callable[[int, int], Program], part: float) -> None:
     for seed in range(8):
         graph = grown(seed, 5 + seed * 3)

@@ -67,6 +67,7 @@ def test_less_memory_takes_more_instructions(program: Program) -> None:
     assert all(c.peak_bytes <= limit for c, limit in zip(found, limits, strict=True) if c)
 
 
+@pytest.mark.slow
 def test_the_smallest_is_the_least_that_is_found(program: Program) -> None:
     search = StageSearch(program)
     smallest = search.smallest()

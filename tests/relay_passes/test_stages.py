@@ -8,6 +8,7 @@ import pytest
 from tests.relay_passes.test_patches import check, complete
 from tests.relay_passes.test_tiles import Chain
 from tests.support.net_runs import expected_outputs, inputs_of, run_on_core, run_on_host
+from tests.support.quick import quick_first
 from tests.support.random_nets import Net, program_of_nets, random_net
 from tvm_tiny.relay_passes.program import CALL_BACK, Program, Stage, Step
 from tvm_tiny.relay_passes.stages import (
@@ -20,7 +21,7 @@ from tvm_tiny.schedules import qadd
 from tvm_tiny.schedules.dialect import Call, Overlap
 from tvm_tiny.targets.target import resolve
 
-NETS, PER_PROGRAM, QUICK = 100, 10, 10
+NETS, PER_PROGRAM, QUICK = 100, 10, 2
 WORDS = (4, 4, 8, 12)  # channels of which rows are whole words
 FEATURES = ((), ("dsp",), ("long",))
 ROWS = (1, 2, 3, 4, 8)
@@ -143,20 +144,17 @@ def cut(nets: Sequence[Net], seeds: Sequence[int], features: Sequence[str]) -> P
     return complete(program, steps)
 
 
-BATCHES = [
-    pytest.param(first, marks=[pytest.mark.slow] if first >= QUICK else [])
-    for first in range(0, NETS, PER_PROGRAM)
-]
+STARTS = range(0, NETS, PER_PROGRAM)
+BATCHES = [range(QUICK), *(range(first, first + PER_PROGRAM) for first in STARTS)]
 
 
-@pytest.mark.parametrize("first", BATCHES)
-def test_random_nets_give_the_same(first: int) -> None:
-    seeds = range(first, first + PER_PROGRAM)
+@quick_first("seeds", BATCHES, ids=[f"{seeds.start}-{seeds.stop}" for seeds in BATCHES])
+def test_random_nets_give_the_same(seeds: range) -> None:
     nets = [random_net(seed, WORDS) for seed in seeds]
     inputs = inputs_of(nets)
-    program = cut(nets, seeds, FEATURES[first // PER_PROGRAM % len(FEATURES)])
+    program = cut(nets, seeds, FEATURES[seeds.start // PER_PROGRAM % len(FEATURES)])
     stages = [step for step in program.steps if isinstance(step, Stage)]
-    assert sum(len(stage.layers) > 1 for stage in stages) >= PER_PROGRAM // 2
+    assert sum(len(stage.layers) > 1 for stage in stages) >= len(seeds) // 2
     check(run_on_host(program, inputs), expected_outputs(nets, inputs), seeds)
 
 

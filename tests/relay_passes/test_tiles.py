@@ -11,6 +11,7 @@ import pytest
 
 from tests.relay_passes.test_patches import complete
 from tests.support.net_runs import compiled, expected_outputs, inputs_of, run_on_host
+from tests.support.quick import quick_first
 from tests.support.random_nets import Net, Node, evaluate, program_of_nets, with_kernels
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.relay_passes.choose_kernels import with_less_scratch
@@ -154,7 +155,7 @@ def test_without_halos_the_result_is_another() -> None:
         assert (apart[0, :3, :3] == whole[0, :3, :3]).all(), "far from them nothing changes"
 
 
-@pytest.mark.parametrize("change", [{"lead": 1}, {"fill": 1}])
+@quick_first("change", [{"lead": 1}, {"fill": 1}])
 def test_tiles_at_other_places_or_of_other_borders_give_other_results(
     change: dict[str, int],
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -72,15 +72,20 @@ class Suite:
 
     @cached_property
     def _compiled(self) -> dict[str, list[Any]]:
-        """Calls to compile for each name."""
-        found = {name: calls(self.module(name)) for name in self.models}
-        return found | {name: [make()] for name, make in self.calls.items()}
+        return {}
 
-    def jobs(self) -> dict[str, Job]:
+    def compiled(self, name: str) -> list[Any]:
+        """Return the calls to compile for a name."""
+        if name not in self._compiled:
+            is_model = name in self.models
+            self._compiled[name] = calls(self.module(name)) if is_model else [self.calls[name]()]
+        return self._compiled[name]
+
+    def jobs(self, names: Iterable[str]) -> dict[str, Job]:
         """Return all kernels: of every call the portable one and each variant that can do it."""
         jobs: dict[str, Job] = {}
-        for name, found in self._compiled.items():
-            for number, call in enumerate(found):
+        for name in names:
+            for number, call in enumerate(self.compiled(name)):
                 for variant, kernel in kernels(call).items():
                     jobs[f"{name}/{number}/{variant}"] = Job(kernel, inferred(call))
         return jobs
@@ -101,17 +106,16 @@ class Suite:
 
     def check_kernel(self, library: Library, name: str) -> None:
         """Assert that every kernel of a case computes what the meaning says."""
-        assert self._compiled[name], f"{name} became no call"
-        for number, call in enumerate(self._compiled[name]):
+        assert self.compiled(name), f"{name} became no call"
+        for number, call in enumerate(self.compiled(name)):
             specs = [dialect.spec_of(a) for a in call.args if isinstance(a, ir.Var)]
             samples = samples_of(specs, seed=number + 1)
             expected = [dialect.run_meaning(call, sample) for sample in samples]
             spec = inferred(call)
             assert {(e.shape, str(e.dtype)) for e in expected} == {(spec.shape, spec.dtype)}
-            for variant in kernels(call):
-                actual = library.run(f"{name}/{number}/{variant}", samples)
-                for ours, theirs in zip(actual, expected, strict=True):
-                    np.testing.assert_array_equal(ours, theirs, err_msg=variant)
+            for kernel in library.of(f"{name}/{number}"):
+                for ours, theirs in zip(library.run(kernel, samples), expected, strict=True):
+                    np.testing.assert_array_equal(ours, theirs, err_msg=kernel)
 
 
 def kernels(call: Any) -> dict[str, dialect.Kernel]:

@@ -11,6 +11,7 @@ from tests.schedules.suite import needs_tflm
 from tests.support import one_operator as one
 from tests.support import tflm
 from tests.support.evaluate_tiny import evaluate, operators, rewrite
+from tests.support.quick import quick_some
 from tests.support.tflite_writer import Model, Operator, Tensor, write
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.importers.from_tflite import from_tflite
@@ -43,7 +44,7 @@ def source(scale: float, zero_point: int) -> Tensor:
 
 @needs_tflm
 @pytest.mark.parametrize("zero_point", POINTS)
-@pytest.mark.parametrize("scale", SCALES)
+@quick_some("scale", SCALES, 4)
 def test_logistic_tanh_and_relu6(scale: float, zero_point: int) -> None:
     data = source(scale, zero_point)
     check(model("LOGISTIC", data, (1 / 256, -128)))
@@ -53,7 +54,7 @@ def test_logistic_tanh_and_relu6(scale: float, zero_point: int) -> None:
 
 @needs_tflm
 @pytest.mark.parametrize("zero_point", POINTS)
-@pytest.mark.parametrize("scale", SCALES)
+@quick_some("scale", SCALES, 4)
 def test_activations_that_rescale(scale: float, zero_point: int) -> None:
     data = source(scale, zero_point)
     for factor, point in ((1.0, zero_point), (0.37, -128), (2.9, 11)):

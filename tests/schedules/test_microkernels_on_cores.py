@@ -5,6 +5,7 @@ Random operators (test_random_operators_on_cores.py) are small; these are wide, 
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 
 from tests.schedules.suite import samples_of
 from tests.support.calls import call_of, lower, side_by_side
+from tests.support.quick import quick_some
 from tvm_tiny import build
 from tvm_tiny.schedules import numerics
 from tvm_tiny.schedules.dialect import TensorSpec, run_meaning
@@ -143,13 +145,14 @@ def convolution(name: str, seed: int) -> Any:
     return call_of(QCONV2D, attrs, TensorSpec((1, height, width, depth), "int8"), *numbers)
 
 
+@cache
 def cases(seed: int) -> dict[str, Any]:
     made = {name: depthwise(name, seed) for name in DEPTHWISE}
     return made | {name: convolution(name, seed) for name in CONVOLUTIONS}
 
 
 @pytest.mark.parametrize("feature", ["dsp", "long"])
-@pytest.mark.parametrize("name", [*DEPTHWISE, *CONVOLUTIONS])
+@quick_some("name", [*DEPTHWISE, *CONVOLUTIONS], 4)
 def test_a_function_is_made_for_it(name: str, feature: str) -> None:
     is_made = bool(lower(cases(0)[name], (feature,)).microkernels)
     assert is_made == (feature == "dsp" or name not in NEED_DSP)

@@ -10,6 +10,7 @@ import pytest
 from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules.dialect import TensorSpec
 from tvm_tiny.schedules.qavg_pool2d import QAVG_POOL2D, QPool2DAttributes
 
@@ -64,7 +65,7 @@ def test_meaning_is_tflm(name: str) -> None:
     SUITE.check_meaning(name)
 
 
-@pytest.mark.parametrize("name", SUITE.names)
+@quick_some("name", SUITE.names, 8)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     SUITE.check_kernel(library, name)
 

@@ -12,6 +12,7 @@ from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
 from tests.support.calls import lower
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import numerics
 from tvm_tiny.schedules.dialect import OPERATORS, TensorSpec, attributes_of
@@ -153,6 +154,8 @@ SUITE = Suite(
         "one channel of eight": partial(scaled_call, 0.01, channels=1),
     },
 )
+# each has a kernel that few cases have
+QUICK_TOO = ("RELU_N1_TO_1", "coarse 0", "pointwise [1, 1, 16]")
 
 
 @needs_tflm
@@ -161,7 +164,7 @@ def test_meaning_is_tflm(name: str) -> None:
     SUITE.check_meaning(name)
 
 
-@pytest.mark.parametrize("name", SUITE.names)
+@quick_some("name", SUITE.names, 16, QUICK_TOO)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     SUITE.check_kernel(library, name)
 

@@ -8,6 +8,7 @@ from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.schedules.test_qavg_pool2d import WINDOWS, pool_call
 from tests.support import one_operator as one
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules.dialect import TensorSpec
 from tvm_tiny.schedules.qavg_pool2d import QPool2DAttributes
 from tvm_tiny.schedules.qmax_pool2d import QMAX_POOL2D
@@ -33,7 +34,7 @@ def test_meaning_is_tflm(name: str) -> None:
     SUITE.check_meaning(name)
 
 
-@pytest.mark.parametrize("name", SUITE.names)
+@quick_some("name", SUITE.names, 8)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     SUITE.check_kernel(library, name)
 

@@ -9,6 +9,7 @@ import pytest
 from tests.schedules.suite import Suite, call_of, inferred, needs_tflm
 from tests.support import one_operator as one
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules.dialect import TensorSpec
 from tvm_tiny.schedules.transpose import TRANSPOSE, TransposeAttributes, moves_data
 
@@ -37,7 +38,7 @@ def test_meaning_is_tflm(name: str) -> None:
     SUITE.check_meaning(name)
 
 
-@pytest.mark.parametrize("name", SUITE.names)
+@quick_some("name", SUITE.names, 7)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     SUITE.check_kernel(library, name)
 

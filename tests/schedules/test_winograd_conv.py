@@ -13,6 +13,7 @@ import pytest
 from tests.schedules.suite import Suite, call_of, samples_of
 from tests.support.calls import lower, side_by_side
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tests.support.variants import link
 from tvm_tiny.schedules import numerics, scaling, winograd_conv
 from tvm_tiny.schedules.candidates import candidates
@@ -123,7 +124,7 @@ def winograds(name: str) -> dict[str, Any]:
     return {c.variant: c for c in found if c.variant in VARIANTS and c.kernel is not None}
 
 
-@pytest.mark.parametrize("name", SUITE.names)
+@quick_some("name", SUITE.names, 13)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     SUITE.check_kernel(library, name)
 

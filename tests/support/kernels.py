@@ -92,6 +92,12 @@ class Library:
     program: Path
     jobs: Mapping[str, Job]
 
+    def of(self, case: str) -> list[str]:
+        """Return the names of all kernels of a case, at least one."""
+        found = [name for name in self.jobs if name.rpartition("/")[0] == case]
+        assert found, f"no kernel of {case} was compiled"
+        return found
+
     def run(self, name: str, samples: Sequence[Sequence[Array]]) -> list[Array]:
         """Return what the kernel writes for each sample of its run-time inputs."""
         return self.run_all([(name, inputs, None) for inputs in samples])

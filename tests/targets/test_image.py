@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.quick import quick_some
 from tests.targets import toy
 from tvm_tiny.errors import CompileError
 from tvm_tiny.targets import qemu
@@ -13,7 +14,7 @@ from tvm_tiny.targets.image import build_image
 from tvm_tiny.targets.target import resolve
 
 
-@pytest.mark.parametrize("name", [*boards(), *cores()])
+@quick_some("name", [*boards(), *cores()], 3)
 def test_firmware_builds_for_every_target(name: str, tmp_path: Path) -> None:
     target = resolve(name)
     image = build_image(toy.firmware_sources(), toy.MODEL, target, tmp_path)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.quick import quick_first
 from tvm_tiny import importers
 from tvm_tiny.pipeline import rewrite_for_training
 from tvm_tiny.relay_passes.optimizer import Optimizer
@@ -86,7 +87,7 @@ def steps(built: TrainingFirmware, images: Array, labels: Array, rate: float) ->
     return [built.train_step(x[None], int(y), rate) for x, y in pairs]
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@quick_first("name", OPTIMIZERS)
 def test_steps_are_those_of_torch(name: str) -> None:
     optimizer, rate, make = OPTIMIZERS[name]
     net, (images, labels) = small_net(), samples(5)
@@ -130,6 +131,7 @@ def test_training_learns(name: str) -> None:
     assert history.accuracies[-1] > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
 def test_a_part_of_the_channels_can_be_trained(optimizer: str) -> None:
     program = exported(small_net())

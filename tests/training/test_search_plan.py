@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.quick import quick_some
 from tests.training.nets import small
 from tests.training.tables import memory_of, table
 from tvm_tiny.errors import DoesNotFitError, MissingExtraError
@@ -32,7 +33,7 @@ def optimum(given: Contributions, memory: Memory, limit: float) -> float:
     return best
 
 
-@pytest.mark.parametrize("seed", range(6))
+@quick_some("seed", range(6), 3)
 def test_small_knapsacks_are_solved(seed: int) -> None:
     given, memory = table(6, (0.25, 0.5, 1.0), seed), memory_of(6, seed)
     found = search_plan(given, memory, 40, samples=800, seed=seed)
@@ -40,6 +41,7 @@ def test_small_knapsacks_are_solved(seed: int) -> None:
     assert found.memory == memory(found.plan) <= 40
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_evolution_beats_chance(seed: int) -> None:
     """Even one of twice as many plans."""

@@ -93,6 +93,7 @@ def test_a_fleet_gives_the_same_when_a_server_dies(
     assert servers[0].wait(5) == -signal.SIGKILL and servers[1].poll() is None
 
 
+@pytest.mark.slow
 def test_without_a_server_of_the_key_there_is_an_error(tracker: int) -> None:
     trial = Trial(add_call(), candidates(add_call())[0], CORE)
     with RemoteBench(CORE, ("127.0.0.1", tracker), "nobody", patience_s=0.5) as bench:

@@ -68,6 +68,7 @@ def test_a_run_finds_what_is_worth_something(module: Any, tmp_path: Path) -> Non
     assert states[-1].seconds_left is not None
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was(module: Any, tmp_path: Path) -> None:
     whole = tuned(module, tmp_path / "whole", FakeBench())
     first, second = FakeBench(lives=8), FakeBench()
@@ -103,6 +104,7 @@ def test_metrics_differ(module: Any, tmp_path: Path) -> None:
     assert result.ratio == 1.0  # of the fake, no option saves instructions
 
 
+@pytest.mark.slow
 def test_stale_records_are_told_of(
     module: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -128,6 +130,7 @@ def test_searches_propose_each_point_once(tasks: list[Task]) -> None:
         assert sorted(seen) == list(range(len(task.points)))
 
 
+@pytest.mark.slow
 def test_best_points_are_for_choosing(module: Any, tasks: list[Task], tmp_path: Path) -> None:
     tuned(module, tmp_path, FakeBench(), trials=100)
     points = best_points(tasks[0], Database(tmp_path), Version.of(resolve(TARGET)))

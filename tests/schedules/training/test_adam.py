@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 
 from tests.schedules.training.training_cases import Case, check, compare, edges, floats
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules.training.adam import (
     ADAM_FIRST_MOMENT,
     ADAM_SECOND_MOMENT,
@@ -55,7 +55,7 @@ CASES["channels"] = Case(
 )
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 4)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     check(library, name, CASES[name], 0 if name in MOMENTS else 1e-6)
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 
 from tests.schedules.training.training_cases import Case, check, edges, floats, rows
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules.dialect import Array, Attributes
 from tvm_tiny.schedules.training.bias_gradient import BIAS_GRADIENT
 from tvm_tiny.schedules.training.bias_update import BIAS_UPDATE, BiasUpdateAttributes
@@ -50,12 +50,12 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 5)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     check(library, name, CASES[name])
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 5)
 def test_meaning_is_gradient_and_update(name: str) -> None:
     case = CASES[name]
     scale = case.constants[-1]

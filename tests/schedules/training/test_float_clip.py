@@ -8,6 +8,7 @@ import torch
 
 from tests.schedules.training.training_cases import Case, check, edges, floats
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules.training.float_clip import (
     CLIP_GRADIENT,
     FLOAT_CLIP,
@@ -35,7 +36,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 4)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     check(library, name, CASES[name])
 

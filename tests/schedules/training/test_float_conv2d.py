@@ -13,6 +13,7 @@ from tests.schedules.training.training_cases import Case, floats, same_bits
 from tests.support.calls import side_by_side
 from tests.support.gradients import CONVOLUTIONS, Convolution, close, loss, torch_gradients
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.build_firmware import build
 from tvm_tiny.schedules.dialect import Array
 from tvm_tiny.schedules.training.float_conv2d import FLOAT_CONV2D, FloatConv2DAttributes
@@ -70,14 +71,14 @@ CASES["frozen"] = Case(
 )
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 7)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     results = library.run(f"{name}/portable", CASES[name].samples)
     for result, expected in zip(results, CASES[name].expected, strict=True):
         close(result, expected)
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 7)
 def test_meaning_is_torch(name: str) -> None:
     convolution, values = ALL[name], sample(ALL[name], 0)
     top, left, bottom, right = convolution.padding
@@ -100,7 +101,7 @@ def test_meaning_is_torch(name: str) -> None:
     close(ours, expected.permute(0, 2, 3, 1).numpy())
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 7)
 def test_gradients_are_those_of_torch_and_of_differences(name: str) -> None:
     convolution, values = ALL[name], sample(ALL[name], 1)
     found = {part: cases(convolution)[part].expected[1] for part in ("input", "weight")}

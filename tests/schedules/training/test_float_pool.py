@@ -9,6 +9,7 @@ import torch
 from tests.schedules.training.pool_cases import POOLS, attributes, nchw, nhwc, output_shape
 from tests.schedules.training.training_cases import Case, check, compare, floats
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules.training.float_pool import (
     FLOAT_AVG_POOL2D,
     FLOAT_MAX_POOL2D,
@@ -42,7 +43,7 @@ CASES = {
 } | {f"gradient {pool}": backward(pool) for pool in POOLS}
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 5)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     check(library, name, CASES[name], 1e-5)
 

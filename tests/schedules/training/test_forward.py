@@ -14,6 +14,7 @@ from tests.schedules.training import forward
 from tests.support.aliasing import inputs_of, shifts_of
 from tests.support.calls import call_of
 from tests.support.kernels import Job, Library, Over, build
+from tests.support.quick import names_that_run, quick_some
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules import dialect
 from tvm_tiny.schedules.dialect import TensorSpec
@@ -35,16 +36,17 @@ def kernel_of(call: Any) -> dialect.Kernel:
 
 
 @cache
-def jobs() -> dict[str, Job]:
-    return {name: Job(kernel_of(call), inferred(call)) for name, call in CALLS.items()}
+def job(name: str) -> Job:
+    return Job(kernel_of(CALLS[name]), inferred(CALLS[name]))
 
 
 @pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Library:
-    return build(jobs(), tmp_path_factory.mktemp("kernels"))
+def compiled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Library:
+    jobs = {name: job(name) for name in names_that_run(request, CALLS)}
+    return build(jobs, tmp_path_factory.mktemp("kernels"))
 
 
-@pytest.mark.parametrize("name", CALLS)
+@quick_some("name", CALLS, 15)
 def test_kernel_is_meaning(name: str, compiled: Library) -> None:
     call = CALLS[name]
     samples = forward.samples(inputs_of(call), seed=1)
@@ -55,7 +57,7 @@ def test_kernel_is_meaning(name: str, compiled: Library) -> None:
         np.testing.assert_array_equal(actual, expected)
 
 
-@pytest.mark.parametrize("name", [name for name in CALLS if "state False" in name])
+@quick_some("name", [name for name in CALLS if "state False" in name])
 def test_truncated_is_the_narrow_operator(name: str) -> None:
     plain = dialect.call_of(CALLS[name])
     _, kind = plain.operator.name.split("wide_")
@@ -85,17 +87,18 @@ def test_reaches_name_each_run_time_tensor() -> None:
             assert len(plain.reaches) == len(plain.inputs)
 
 
+@pytest.mark.slow
 def test_kernels_write_over_inputs_as_they_say(tmp_path: Path) -> None:
-    library = build(jobs(), tmp_path)
+    library = build({name: job(name) for name in CALLS}, tmp_path)
     tried = 0
-    for name, job in jobs().items():
+    for name, one in library.jobs.items():
         specs = inputs_of(CALLS[name])
         sample = forward.samples(specs, seed=3)[0]
         expected = dialect.run_meaning(CALLS[name], sample)
-        for number, overlap in enumerate(job.kernel.overlaps):
+        for number, overlap in enumerate(one.kernel.overlaps):
             if overlap is None:
                 continue
-            overs = [Over(number, shift) for shift in shifts_of(overlap, specs[number], job.output)]
+            overs = [Over(number, shift) for shift in shifts_of(overlap, specs[number], one.output)]
             for actual in library.run_all([(name, sample, over) for over in overs]):
                 np.testing.assert_array_equal(actual, expected, name)
             tried += len(overs)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.support import kernels
 from tests.support.gradients import ALL, Convolution, close, difference, torch_gradients
+from tests.support.quick import names_that_run, quick_some
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules.dialect import Argument, TensorSpec
 from tvm_tiny.schedules.training.depthwise_input_gradient import tile
@@ -15,9 +16,12 @@ SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> kernels.Library:
+def library(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> kernels.Library:
     jobs = {}
-    for name, convolution in ALL.items():
+    for name in names_that_run(request, ALL):
+        convolution = ALL[name]
         for is_state in (True, False):
             weight: Argument = convolution.weight
             if not is_state:
@@ -30,14 +34,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> kernels.Library:
     return kernels.build(jobs, tmp_path_factory.mktemp("kernels"))
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 6)
 def test_meaning_is_torch(name: str) -> None:
     convolution = ALL[name]
     sample = convolution.sample(0)
     close(_meaning(convolution, sample), torch_gradients(convolution, sample)[0])
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 6)
 def test_meaning_is_the_difference_of_losses(name: str) -> None:
     convolution = ALL[name]
     sample = convolution.sample(1)
@@ -47,7 +51,7 @@ def test_meaning_is_the_difference_of_losses(name: str) -> None:
     np.testing.assert_allclose(meaning.flat[places], expected, rtol=1e-5, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 6)
 def test_kernel_is_meaning(library: kernels.Library, name: str) -> None:
     convolution = ALL[name]
     samples = [convolution.sample(seed) for seed in SEEDS]
@@ -69,7 +73,7 @@ IN_PLACE = [
 ]
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 6)
 def test_result_over_the_gradient(library: kernels.Library, name: str) -> None:
     overlap = library.jobs[f"{name}/True"].kernel.overlaps
     assert any(overlap) == (name in IN_PLACE)
@@ -90,14 +94,15 @@ def test_large_gradients_are_copied_in_smaller_tiles_or_not_at_all() -> None:
     assert tile(TensorSpec((1, 4, 4, 96), "float32"), larger, 25) == (16, 0)
 
 
+@pytest.mark.parametrize("name", ["3x3"])
 def test_a_gradient_that_is_no_number_reaches_the_inputs_it_belongs_to(
-    library: kernels.Library,
+    library: kernels.Library, name: str
 ) -> None:
-    convolution = ALL["3x3"]
+    convolution = ALL[name]
     sample = convolution.sample(0)
     sample["weight"][sample["weight"] == 0] = 1
     sample["gradient"][0, 0, 0, 0] = np.nan
-    (result,) = library.run("3x3/True", [[sample["gradient"], sample["weight"]]])
+    (result,) = library.run(f"{name}/True", [[sample["gradient"], sample["weight"]]])
     expected = np.zeros(result.shape, bool)
     expected[0, :2, :2] = True
     np.testing.assert_array_equal(np.isnan(result), expected)

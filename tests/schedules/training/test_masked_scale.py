@@ -14,6 +14,7 @@ from tests.schedules.training.training_cases import (
     rows,
 )
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules.dialect import Array, Attributes
 from tvm_tiny.schedules.training.masked_scale import (
     MASK_GRADIENT,
@@ -62,7 +63,7 @@ for shape in SHAPES:
     )
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 12)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     check(library, name, CASES[name])
 

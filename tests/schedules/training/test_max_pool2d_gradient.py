@@ -10,6 +10,7 @@ import torch
 from tests.schedules.training.pool_cases import POOLS, attributes, nchw, nhwc, output_shape
 from tests.schedules.training.training_cases import Case, bytes_of, check, compare, floats
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules import qmax_pool2d
 from tvm_tiny.schedules.dialect import Array
 from tvm_tiny.schedules.training.max_pool2d_gradient import MAX_POOL2D_GRADIENT
@@ -33,7 +34,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 4)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     check(library, name, CASES[name])
 

@@ -6,6 +6,7 @@ import torch
 
 from tests.schedules.training.training_cases import Case, bytes_of, check, compare, edges, floats
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.schedules.training.losses import LossAttributes
 from tvm_tiny.schedules.training.mean_squared_error import (
     MEAN_SQUARED_ERROR,
@@ -27,7 +28,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 5)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     check(library, name, CASES[name], 2e-6)
 

@@ -8,6 +8,7 @@ import torch
 
 from tests.schedules.training.training_cases import Case, check, compare, edges, floats
 from tests.support.kernels import Library
+from tests.support.quick import quick_some
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.schedules.dialect import Array, TensorSpec
 from tvm_tiny.schedules.training.sgd_update import SGD_UPDATE, SgdUpdateAttributes, infer
@@ -62,7 +63,7 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 5)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     check(library, name, CASES[name])
 

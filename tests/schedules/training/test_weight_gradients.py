@@ -7,14 +7,18 @@ import pytest
 
 from tests.support import kernels
 from tests.support.gradients import ALL, Convolution, close, difference, torch_gradients
+from tests.support.quick import names_that_run, quick_some
 
 SEEDS = (0, 1, 2)
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> kernels.Library:
+def library(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> kernels.Library:
     jobs = {}
-    for name, convolution in ALL.items():
+    for name in names_that_run(request, ALL):
+        convolution = ALL[name]
         operator, attrs = convolution.operators[1], convolution.weight_attributes
         arguments = convolution.data, convolution.gradient
         kernel = operator.kernel(attrs, *arguments)
@@ -22,14 +26,14 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> kernels.Library:
     return kernels.build(jobs, tmp_path_factory.mktemp("kernels"))
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 6)
 def test_meaning_is_torch(name: str) -> None:
     convolution = ALL[name]
     sample = convolution.sample(0)
     close(_meaning(convolution, sample), torch_gradients(convolution, sample)[1])
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 6)
 def test_meaning_is_the_difference_of_losses(name: str) -> None:
     convolution = ALL[name]
     sample = convolution.sample(1)
@@ -43,7 +47,7 @@ def test_meaning_is_the_difference_of_losses(name: str) -> None:
     np.testing.assert_allclose(meaning.flat[chosen], expected, rtol=1e-5, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 6)
 def test_kernel_is_meaning(library: kernels.Library, name: str) -> None:
     convolution = ALL[name]
     samples = [convolution.sample(seed) for seed in SEEDS]

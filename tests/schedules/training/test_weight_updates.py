@@ -9,6 +9,7 @@ import pytest
 
 from tests.support import kernels
 from tests.support.gradients import ALL, Convolution
+from tests.support.quick import names_that_run, quick_some
 from tvm_tiny.schedules.dialect import Argument, Kernel, TensorSpec
 from tvm_tiny.schedules.training.gradient_windows import LARGEST_WEIGHT
 from tvm_tiny.schedules.training.sgd_update import SGD_UPDATE, SgdUpdateAttributes
@@ -28,9 +29,12 @@ def _kernel(convolution: Convolution, scale: Argument) -> Kernel:
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> kernels.Library:
+def library(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> kernels.Library:
     jobs = {}
-    for name, convolution in ALL.items():
+    for name in names_that_run(request, ALL):
+        convolution = ALL[name]
         attrs, weight = convolution.weight_attributes, convolution.weight
         fixed = convolution.sample(0)["scale"]
         jobs[f"{name}/update"] = kernels.Job(_kernel(convolution, convolution.scale), weight)
@@ -62,7 +66,7 @@ def _check(library: kernels.Library, name: str, sample: Sample) -> Array:
     return expected
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 6)
 def test_update_is_gradient_and_descent(library: kernels.Library, name: str) -> None:
     for seed in SEEDS:
         sample = ALL[name].sample(seed)
@@ -70,7 +74,7 @@ def test_update_is_gradient_and_descent(library: kernels.Library, name: str) -> 
         assert updated.size == 1 or np.any(updated != sample["weight"])
 
 
-@pytest.mark.parametrize("name", ALL)
+@quick_some("name", ALL, 6)
 def test_meaning_is_near(library: kernels.Library, name: str) -> None:
     convolution, sample = ALL[name], ALL[name].sample(0)
     inputs = [sample[key] for key in NAMES]
@@ -93,21 +97,24 @@ def test_weights_stay_where_the_gradient_is_not_finite(
     _check(library, name, sample)
 
 
+@pytest.mark.parametrize("name", ["3x3"])
 @pytest.mark.parametrize("rate", [0.0, np.inf, np.nan, 1e30])
-def test_rates_at_the_ends(library: kernels.Library, rate: float) -> None:
-    sample = ALL["3x3"].sample(0)
+def test_rates_at_the_ends(library: kernels.Library, name: str, rate: float) -> None:
+    sample = ALL[name].sample(0)
     sample["rate"][:] = rate
-    updated = _check(library, "3x3", sample)
+    updated = _check(library, name, sample)
     if rate == 0:
         np.testing.assert_array_equal(updated, np.maximum(sample["weight"], -LARGEST_WEIGHT))
 
 
-def test_halves_go_to_even_numbers(library: kernels.Library) -> None:
-    convolution = ALL["one of all"]
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["one of all"])
+def test_halves_go_to_even_numbers(library: kernels.Library, name: str) -> None:
+    convolution = ALL[name]
     for weight in range(-127, 128):
         sample = convolution.sample(0)
         sample["weight"][:] = weight
         sample["data"][:] = convolution.zero_point + 1
         sample["gradient"][:], sample["rate"][:], sample["scale"][:] = 0.5, 1, 1
-        updated = _check(library, "one of all", sample)
+        updated = _check(library, name, sample)
         assert int(updated.flat[0]) == max(round(weight - 0.5), -LARGEST_WEIGHT)

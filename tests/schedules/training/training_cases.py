@@ -66,15 +66,15 @@ def check(library: Library, name: str, case: Case, tolerance: float = 0) -> None
     """Assert that kernels compute what the case means, in place too; the same bits anywhere."""
     spec = inferred(case.call)
     assert {(e.shape, str(e.dtype)) for e in case.expected} == {(spec.shape, spec.dtype)}
-    for variant, kernel in kernels(case.call).items():
-        actual = library.run(f"{name}/{variant}", case.samples)
+    for variant in library.of(name):
+        kernel, actual = library.jobs[variant].kernel, library.run(variant, case.samples)
         for ours, expected in zip(actual, case.expected, strict=True):
             compare(ours, expected, tolerance)
         for number, data in enumerate(inputs_of(case.call)):
             overlap = kernel.overlaps[number] if kernel.overlaps else None
             for shift in shifts_of(overlap, data, spec) if overlap else ():
                 over = Over(number, shift)
-                calls = [(f"{name}/{variant}", sample, over) for sample in case.samples]
+                calls = [(variant, sample, over) for sample in case.samples]
                 for ours, first in zip(library.run_all(calls), actual, strict=True):
                     assert same_bits(ours, first), f"{variant} over input {number} at {shift}"
 
