@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 
 from tests.support.shared import REPOSITORY
 
-for package in ("torch", "onnxruntime", "sklearn"):
-    pytest.importorskip(package)
-
-pytestmark = pytest.mark.slow
+# found, not imported: every test run would wait for them
+PACKAGES = ("torch", "onnxruntime", "sklearn")
+pytestmark = [
+    pytest.mark.slow,
+    *(pytest.mark.skipif(not find_spec(name), reason=f"no {name}") for name in PACKAGES),
+]
 ON_EMULATOR = 10
 LEARNT, FORGOTTEN = 0.85, 0.05
 

@@ -17,6 +17,7 @@ from tests.importers.onnx_models import (
     random,
     run_onnxruntime,
 )
+from tests.support.quick import quick_some
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.importers import load
 
@@ -30,7 +31,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize(("form", "activations", "per_channel"), FORMS)
+@quick_some("form, activations, per_channel", FORMS, 3)
 def test_a_quantised_net(tmp_path: Path, form: str, activations: str, per_channel: bool) -> None:
     given = quantised(tmp_path, form, activations, per_channel)
     module = load(given)

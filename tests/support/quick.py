@@ -19,7 +19,7 @@ def quick_first(
 def quick_some(
     names: str, cases: Iterable[Any], every: int, also: Collection[Any] = ()
 ) -> pytest.MarkDecorator:
-    """Run a test for each of the cases; slow are all but each `every`th, and those `also` named."""
+    """Run a test for each of the cases; all but each `every`th and those in `also` are slow."""
     cases = list(cases)
     quick = [n for n, case in enumerate(cases) if n % every == 0 or case in also]
     return _marked(names, cases, quick, None)

@@ -57,7 +57,7 @@ def test_kernel_is_meaning(name: str, compiled: Library) -> None:
         np.testing.assert_array_equal(actual, expected)
 
 
-@quick_some("name", [name for name in CALLS if "state False" in name])
+@quick_some("name", [name for name in CALLS if "state False" in name], 8)
 def test_truncated_is_the_narrow_operator(name: str) -> None:
     plain = dialect.call_of(CALLS[name])
     _, kind = plain.operator.name.split("wide_")
