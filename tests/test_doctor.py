@@ -26,6 +26,7 @@ def test_a_machine_that_runs_firmware_has_all_that_is_required() -> None:
     assert all(bool(check.fix) != check.ok for check in checks)
 
 
+@pytest.mark.slow
 def test_an_empty_path_misses_the_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     result = CliRunner().invoke(main, ["doctor", "--json", str(tmp_path / "d.json")])

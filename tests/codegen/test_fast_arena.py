@@ -88,7 +88,7 @@ def test_builds_are_saved_and_become_projects(model: str, tmp_path: Path) -> Non
         assert " ".join(map(str, wanted.ravel().tolist())) in done.stdout
 
 
-@pytest.mark.parametrize("board", ["nucleo-h743zi", "stm32f746g-disco"])
+@quick_first("board", ["nucleo-h743zi", "stm32f746g-disco"])
 def test_boards_without_emulator_are_linked(board: str) -> None:
     firmware = build(write(MODELS["conv"]()), board, name="conv", fast_sram=16384)
     assert firmware.metadata.fast_arena_bytes > 0
@@ -127,6 +127,7 @@ int main(void) {
 """
 
 
+@pytest.mark.slow
 def test_the_api_keeps_its_promises(tmp_path: Path) -> None:
     _, nets = nets_of(2030, 3)
     program = with_kernels(program_of_nets(nets, ()))

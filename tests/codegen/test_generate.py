@@ -18,6 +18,7 @@ from tests.conftest import Golden
 from tests.relay_passes.modules import looked_up, module, tensor
 from tests.support import one_operator as one
 from tests.support.kernels import RUNTIME
+from tests.support.quick import quick_first
 from tests.support.tflite_writer import Model, write
 from tvm_tiny.codegen.generate import GeneratedCode
 from tvm_tiny.importers.from_tflite import from_tflite
@@ -68,7 +69,7 @@ def test_the_same_model_gives_the_same_bytes(name: str) -> None:
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "cortex-m3", "cortex-m4"])
-@pytest.mark.parametrize("features", [(), ("dsp",)], ids=["portable", "dsp"])
+@quick_first("features", [("dsp",), ()], ids=["dsp", "portable"])
 def test_no_compiler_warns(compiler: str, features: tuple[str, ...], tmp_path: Path) -> None:
     command = COMPILERS[compiler]
     if shutil.which(command[0]) is None:

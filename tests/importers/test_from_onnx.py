@@ -31,7 +31,7 @@ FORMS = [
 ]
 
 
-@quick_some("form, activations, per_channel", FORMS, 3)
+@quick_some("form, activations, per_channel", FORMS, 4)
 def test_a_quantised_net(tmp_path: Path, form: str, activations: str, per_channel: bool) -> None:
     given = quantised(tmp_path, form, activations, per_channel)
     module = load(given)
@@ -196,7 +196,7 @@ QOPERATOR_MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", QOPERATOR_MODELS)
+@quick_some("name", QOPERATOR_MODELS, 4)
 def test_fused_operators_equal_onnxruntime(name: str) -> None:
     given = QOPERATOR_MODELS[name]()
     shape = [extent.dim_value for extent in given.graph.input[0].type.tensor_type.shape.dim]

@@ -8,6 +8,7 @@ import pytest
 from tests.importers.evaluate import Array, bindings, contract_holds, only, operators, run, source
 from tests.support import one_operator as one
 from tests.support import tflm
+from tests.support.quick import quick_first, quick_some
 from tests.support.shared import reference_data, shared_models, shared_path
 from tests.support.tflite_writer import Model, Operator, Tensor, write
 from tvm_tiny.importers import load
@@ -108,7 +109,7 @@ def test_an_operator_becomes_this(name: str) -> None:
 
 
 @needs_tflm
-@pytest.mark.parametrize("name", CASES)
+@quick_some("name", CASES, 5)
 def test_results_are_within_one_step_of_tflm(name: str) -> None:
     model = CASES[name][0]()
     inputs = random_inputs(model)
@@ -229,7 +230,7 @@ def test_shared_models_import(name: str) -> None:
     assert str(module["main"].attrs["tiny.source"]) == "tflite"
 
 
-@pytest.mark.parametrize("name", ["kws", "ad"])
+@quick_first("name", ["ad", "kws"])
 def test_whole_models_are_close_to_tflm(name: str) -> None:
     data, inputs, outputs = reference_data(name)
     (actual,) = run(load(data), inputs[:1])

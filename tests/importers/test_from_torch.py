@@ -48,6 +48,7 @@ def quantised() -> Any:
     return export(tools.convert_pt2e(prepared))
 
 
+@pytest.mark.slow
 def test_a_quantised_net(quantised: Any) -> None:
     module = load(quantised)
     contract_holds(module)

@@ -20,7 +20,7 @@ def compiled(name: str, *features: str) -> Compiled:
 
 
 @quick_first("features", [("dsp",), (), ("dsp", "mve")], ids=["dsp", "portable", "mve"])
-@pytest.mark.parametrize("name", MLPERF)
+@quick_first("name", sorted(MLPERF), 3)
 def test_arena(name: str, features: tuple[str, ...]) -> None:
     plan = compiled(name, *features).plan
     assert plan.arena_bytes <= ARENA[name] + (SCRATCH if features else 0)

@@ -9,6 +9,7 @@ import pytest
 from tvm import relax
 
 from tests.support.evaluate_tiny import evaluate, operators
+from tests.support.quick import quick_some
 from tvm_tiny import importers
 from tvm_tiny.errors import UnsupportedError
 from tvm_tiny.pipeline import rewrite_for_training
@@ -75,7 +76,7 @@ NETS: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", NETS)
+@quick_some("name", NETS, 3)
 def test_module_gives_what_torch_gives(name: str) -> None:
     net, program = exported(*NETS[name][:1], *NETS[name][1])
     data = np.random.default_rng(0).normal(0, 1, SHAPE).astype(np.float32)

@@ -104,7 +104,7 @@ def patches_of(net: Net, grid: tuple[int, int]) -> Patches:
 
 
 # tiles of the image (with their borders) and multiply-accumulates as in MCUNetV2, Table 1
-@pytest.mark.parametrize(("blocks", "tile"), [(2, 63), (3, 71), (4, 75), (5, 91)])
+@quick_first("blocks, tile", [(2, 63), (3, 71), (4, 75), (5, 91)])
 def test_tiles_of_mobilenet_v2(blocks: int, tile: int) -> None:
     assert patches_of(mobilenet_v2(blocks), (4, 4)).tiles[0].rows.extent == tile
 

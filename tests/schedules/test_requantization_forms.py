@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.quick import quick_some
 from tvm_tiny.schedules import numerics
 
 Array = np.ndarray[Any, Any]
@@ -190,7 +191,7 @@ def test_a_relu_hides_the_fix() -> None:
                 np.testing.assert_array_equal(actual, clamped(expected + zero_point, low))
 
 
-@pytest.mark.parametrize("shift", SOME_SHIFTS)
+@quick_some("shift", SOME_SHIFTS, 3)
 def test_a_relu_hides_the_fix_on_every_accumulator_of_a_range(shift: int) -> None:
     for multiplier in MULTIPLIERS:
         expected = clamped(reference(RANGE, multiplier, shift) - 128, -128)
@@ -212,6 +213,7 @@ def scalings(shift: int) -> list[int]:
     return [scale for scale in (1, 2, 3, 7, 12) if shift + scale <= LARGEST_SHIFT]
 
 
+@pytest.mark.slow
 def test_both_halves_and_the_zero_point_are_one_constant() -> None:
     for multiplier, shift in cases():
         for scale in scalings(shift):

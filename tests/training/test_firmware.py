@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from tests.cli_support import DENSE_SHAPE, write_models
-from tests.support.quick import quick_first
 from tests.support.training import NET
 from tvm_tiny import zoo
 from tvm_tiny.errors import InputError, TargetError, TrainingError
@@ -152,7 +151,8 @@ def test_weights_can_be_put_in(fresh: TrainingFirmware) -> None:
         fresh.set_weights({**weights, name: np.zeros(3, np.int8)})
 
 
-@quick_first("update", ["full", "last:2", "bias:3"])
+@pytest.mark.slow
+@pytest.mark.parametrize("update", ["full", "last:2", "bias:3"])
 def test_memory_is_predicted_to_the_byte(model: object, update: str) -> None:
     built = build_training(model, "cortex-m7", update=update, name="small")
     predicted = predict_memory(model, "cortex-m7", update=update)

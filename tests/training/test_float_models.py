@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.support.quick import quick_first
 from tvm_tiny import importers
 from tvm_tiny.pipeline import rewrite_for_training
 from tvm_tiny.relay_passes.optimizer import Optimizer
@@ -87,7 +86,8 @@ def steps(built: TrainingFirmware, images: Array, labels: Array, rate: float) ->
     return [built.train_step(x[None], int(y), rate) for x, y in pairs]
 
 
-@quick_first("name", OPTIMIZERS)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OPTIMIZERS)
 def test_steps_are_those_of_torch(name: str) -> None:
     optimizer, rate, make = OPTIMIZERS[name]
     net, (images, labels) = small_net(), samples(5)

@@ -166,6 +166,7 @@ def test_stale_records_of_a_folder(
     assert (other_core.count(), other_core.stale()) == (0, "")
 
 
+@pytest.mark.slow
 def test_firmware_says_what_was_measured() -> None:
     module, _ = side_by_side([Layer.parse(NAME).call()])
     made = call_of(Layer.parse(NAME).call())

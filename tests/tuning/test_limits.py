@@ -36,6 +36,7 @@ def limits(program: Program) -> list[int]:
     return [int(part * enough) for part in PARTS]
 
 
+@pytest.mark.slow
 def test_choices_for_three_limits(resnet: Program) -> None:
     kernels, choices, totals = MeasuredKernels(M4, EMPTY), [], []
     for limit in limits(resnet):
