@@ -12,6 +12,7 @@ from tvm.script.parser.core import evaluator
 from tvm.script.parser.core.parser import Parser
 
 from tests.support.layers import Layer
+from tests.support.quick import quick_first
 from tvm_tiny.quick_script import Patch, patches, quick_script
 from tvm_tiny.schedules import spaces
 from tvm_tiny.schedules.dialect import call_of
@@ -46,7 +47,7 @@ def texts(layer: str, features: tuple[str, ...]) -> list[tuple[Any, ...]]:
 
 @pytest.mark.usefixtures("usual")
 @pytest.mark.parametrize("features", FEATURES)
-@pytest.mark.parametrize("layer", LAYERS)
+@quick_first("layer", LAYERS)
 def test_kernels_are_the_same(layer: str, features: str) -> None:
     slow = texts(layer, FEATURES[features])
     assert slow

@@ -125,7 +125,7 @@ def test_the_sign_of_the_accumulator_fixes_the_second_rounding() -> None:
             np.testing.assert_array_equal(actual, expected + zero_point)
 
 
-@pytest.mark.parametrize("shift", SOME_SHIFTS)
+@quick_some("shift", SOME_SHIFTS, 3)
 def test_on_every_accumulator_of_a_range(shift: int) -> None:
     for multiplier in MULTIPLIERS:
         expected = reference(RANGE, multiplier, shift)
@@ -224,7 +224,7 @@ def test_both_halves_and_the_zero_point_are_one_constant() -> None:
                 np.testing.assert_array_equal(actual, expected + zero_point)
 
 
-@pytest.mark.parametrize("shift", SOME_SHIFTS)
+@quick_some("shift", SOME_SHIFTS, 3)
 @pytest.mark.parametrize("scale", [1, 4, 12])
 def test_scaled_on_every_accumulator_of_a_range(shift: int, scale: int) -> None:
     for multiplier in MULTIPLIERS:
