@@ -11,7 +11,6 @@ import pytest
 import tflite
 
 from tests.support import one_operator as one
-from tests.support.quick import quick_first
 from tests.support.shared import shared_path
 from tests.support.tflite_writer import Model, Operator, OptionValue, Tensor, write
 from tvm_tiny.errors import ModelError, TinyError, UnsupportedError
@@ -238,7 +237,8 @@ def outcome(data: bytes) -> str:
     return "imported"
 
 
-@quick_first("name", ["ad01_int8", "kws01_dscnn_int8", "ic01_resnet8_int8"])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ad01_int8", "kws01_dscnn_int8", "ic01_resnet8_int8"])
 def test_mutants_of_real_models_never_crash(name: str) -> None:
     data = shared_path("models", "mlperf_tiny", f"{name}.tflite").read_bytes()
     for seed in range(100):

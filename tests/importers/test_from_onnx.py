@@ -31,7 +31,8 @@ FORMS = [
 ]
 
 
-@quick_some("form, activations, per_channel", FORMS, 4)
+@pytest.mark.slow
+@pytest.mark.parametrize("form, activations, per_channel", FORMS)
 def test_a_quantised_net(tmp_path: Path, form: str, activations: str, per_channel: bool) -> None:
     given = quantised(tmp_path, form, activations, per_channel)
     module = load(given)

@@ -21,7 +21,7 @@ from tests.support.explode import explode, layer_inputs
 from tests.support.quick import quick_first
 
 FEATURES = [("dsp",), ()]
-SLOW = {*MCUNET, "ic", "vww"}
+SLOW = {*MCUNET, "ic", "vww", "kws"}
 NAMES = [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in PATHS]
 
 

@@ -155,7 +155,8 @@ def test_without_halos_the_result_is_another() -> None:
         assert (apart[0, :3, :3] == whole[0, :3, :3]).all(), "far from them nothing changes"
 
 
-@quick_first("change", [{"lead": 1}, {"fill": 1}])
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"lead": 1}, {"fill": 1}])
 def test_tiles_at_other_places_or_of_other_borders_give_other_results(
     change: dict[str, int],
 ) -> None:

@@ -64,6 +64,7 @@ def test_orders_of_a_variant_have_functions_of_their_own() -> None:
             assert is_own == bool(order and function.name.endswith(f"_{order}"))
 
 
+@pytest.mark.slow
 def test_forms_are_only_those_that_make_other_code() -> None:
     for layer in ("conv1x1 4x4x16->8", "conv3x3 7x9x64->6", "dw5x5 6x7x3", "fc 640->12 linear"):
         forms = [c for c in of(layer, ["dsp"]) if "order" not in c.options]
