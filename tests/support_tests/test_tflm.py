@@ -14,6 +14,7 @@ def test_oracle_gives_the_reference_outputs(name: str) -> None:
     np.testing.assert_array_equal(np.concatenate([output for (output,) in outputs]), expected)
 
 
+@pytest.mark.slow
 def test_oracle_scores_901_of_1000_keywords() -> None:
     features, labels = shared.kws01_data()
     model = shared.shared_path("models", "mlperf_tiny", "kws01_dscnn_int8.tflite").read_bytes()

@@ -35,6 +35,7 @@ def test_the_project_trains(tmp_path: Path) -> None:
     assert len(set(losses)) > 1
 
 
+@pytest.mark.slow
 def test_projects_are_for_an_optimizer(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, 2), torch.nn.Flatten())

@@ -80,6 +80,7 @@ def test_a_plan_is_made_for_the_sram(model: Path) -> None:
     assert json.loads(tiny(model, "--json", "-").output)["plan"]["last_weights"] == 4
 
 
+@pytest.mark.slow
 def test_optimizers_keep_what_they_need(model: Path, float_model: Path) -> None:
     def facts(path: Path, optimizer: str) -> dict[str, Any]:
         result = tiny(path, "--update", "last:1", "--optimizer", optimizer, "--json", "-")
