@@ -53,6 +53,7 @@ FLASH_PARTS, CODE = (1.0, 1.2, 2.0), 40 << 10
 TIMEOUT_S = 1200.0
 NEAR = 1.02  # of the best of all, as good as the best
 SEEDS = range(5)
+STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)  # trials at which curves are shown
 ENOUGH = 1000  # trials of a layer, more than it has kernels
 SHAPES = (  # whose whole space is measured
     "conv1x1 10x10x24->32",
@@ -210,9 +211,10 @@ def of_key(tasks: Sequence[TaskResult], key: str) -> Sequence[int | None]:
 
 
 def falling(values: Sequence[int | None], best: int) -> list[float]:
-    """Return the best after each trial, as a multiple of the best of all."""
+    """Return the best after `STEPS` trials, as multiples of the best of all."""
     costs = [float("inf") if value is None else value / best for value in values]
-    return [round(value, 4) for value in accumulate(costs, min)]
+    curve = list(accumulate(costs, min))
+    return [round(curve[min(step, len(curve)) - 1], 4) for step in STEPS]
 
 
 def needed(values: Sequence[int | None], best: int) -> int | None:
@@ -263,17 +265,39 @@ def models_chapter(rows: list[Row]) -> list[str]:
 
 
 def curves_chapter(rows: list[Row]) -> list[str]:
-    """Return the table of searches: medians over the seeds."""
-    titles = ("layer", "target", "kernels", "best cycles", *SEARCHES)
+    """Return the table of searches, medians over the seeds, and the means of their curves."""
+    titles = ("layer", "target", "kernels", "best cycles", *SEARCHES, "of the space")
     cells = [
         [
             *(row["layer"], row["target"], number(row["space"]), number(row["best_cycles"])),
             *(middle(row[name]) for name in SEARCHES),
+            part_of_space(row[SEARCHES[0]], row["space"]),
         ]
         for row in rows
     ]
     about = f"Trials until within 2 % of the best of all, median of {len(SEEDS)} seeds."
-    return ["## Trials", "", about, "", *table(titles, cells, left=2)]
+    lines = ["## Trials", "", about, "", *table(titles, cells, left=2)]
+    about = (
+        "The best cycles after so many trials for the best of all, mean of all layers and seeds."
+    )
+    cells = [
+        [target, search, *(f"{value:.3f}" for value in mean_curve(rows, target, search))]
+        for target in dict.fromkeys(row["target"] for row in rows)
+        for search in SEARCHES
+    ]
+    return [*lines, "", about, "", *table(("target", "search", *map(str, STEPS)), cells, left=2)]
+
+
+def part_of_space(trials: Sequence[int | None], space: int) -> str:
+    """Return the median of some trials as a part of all there are."""
+    value = median([float("inf") if t is None else t for t in trials])
+    return "never" if value == float("inf") else f"{100 * value / space:.0f} %"
+
+
+def mean_curve(rows: list[Row], target: str, search: str) -> list[float]:
+    """Return the mean of the curves of a target's layers and all seeds."""
+    curves = [c for r in rows if r["target"] == target for c in r[f"{search}_curves"]]
+    return [float(value) for value in np.mean(curves, axis=0)]
 
 
 def middle(trials: Sequence[int | None]) -> str:
