@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tvm_tiny import cli
 from tvm_tiny.errors import TargetError
 from tvm_tiny.pipeline import rewrite
 from tvm_tiny.relay_passes.program import program_of
+from tvm_tiny.schedules.costs import flash_bytes
 from tvm_tiny.targets.target import resolve
 from tvm_tiny.tuning.cost_model import CostModel, rank_correlation
 from tvm_tiny.tuning.database import Database, Version
@@ -158,3 +160,23 @@ def test_the_command_line_says_what_it_needs() -> None:
     done = CliRunner().invoke(cli.main, ["tune", "--help"])
     assert done.exit_code == 0
     assert "--trials" in done.output and "--database" in done.output
+
+
+def test_what_has_no_room_is_not_measured(tasks: list[Task], tmp_path: Path) -> None:
+    whole, task = resolve(TARGET), tasks[0]
+    needed = {
+        point_name(point): flash_bytes([point.pieces])
+        for point in task.points
+        if point.kernel is not None
+    }
+    small = replace(whole, flash_bytes=max(needed.values()) - 1)
+    too_large = {name for name, size in needed.items() if size > small.flash_bytes}
+    bench, all_of = FakeBench(), {"database": tmp_path, "tasks": [task], "trials": 100}
+    result = tune(None, small, bench=bench, **all_of)
+    asked = {name.partition(") ")[2] for name in bench.asked}
+    assert asked == {point_name(point) for point in task.points} - too_large
+    errors = result.tasks[0].errors
+    assert all(f"bytes of Flash, of {small.flash_bytes:,}" in errors[name] for name in too_large)
+    larger = tune(None, whole, bench=FakeBench(), **all_of)
+    assert larger.measured == len(too_large)
+    assert not too_large & set(larger.tasks[0].errors)

@@ -14,8 +14,10 @@ import numpy as np
 from tvm_tiny.relay_passes.program import Program
 from tvm_tiny.schedules import numerics, requantization, scaling, spaces
 from tvm_tiny.schedules.candidates import Candidate
+from tvm_tiny.schedules.costs import flash_bytes
 from tvm_tiny.schedules.dialect import Call
 from tvm_tiny.schedules.requantization import RequantizeAttributes
+from tvm_tiny.targets.target import Target
 
 _VALUES = ("input_zero_point", "output_zero_point", "clamp_min", "clamp_max")
 
@@ -74,6 +76,25 @@ def point_name(candidate: Candidate) -> str:
     """A point of a layer's space in words: `pairs order=grouped`."""
     options = [f"{name}={value}" for name, value in sorted(candidate.options.items())]
     return " ".join([candidate.variant, *options])
+
+
+def refusal(candidate: Candidate, target: Target) -> str:
+    """Why a target has no room for a point's kernel, even alone; nothing where it has.
+
+    That is known before anything is compiled, and is no measurement: other targets have more.
+    """
+    if candidate.kernel is None:
+        return ""
+    needs = {
+        "Flash": (flash_bytes([candidate.pieces]), target.flash_bytes),
+        "scratch": (candidate.scratch_bytes, target.sram_bytes),
+    }
+    too_much = (
+        f"needs {found:,} bytes of {what}, of {limit:,}"
+        for what, (found, limit) in needs.items()
+        if found > limit
+    )
+    return next(too_much, "")
 
 
 def tasks_of(program: Program, features: Collection[str]) -> list[Task]:

@@ -19,13 +19,14 @@ import numpy as np
 from tvm_tiny import _register, importers
 from tvm_tiny.errors import TargetError
 from tvm_tiny.pipeline import rewrite
+from tvm_tiny.quick_script import quick_script
 from tvm_tiny.relay_passes.program import program_of
 from tvm_tiny.schedules.candidates import Candidate
 from tvm_tiny.targets.target import Target, resolve
 from tvm_tiny.tuning.cost_model import CostModel, rank_correlation
 from tvm_tiny.tuning.database import Database, Version
 from tvm_tiny.tuning.search import EvolutionarySearch, RandomSearch, Search
-from tvm_tiny.tuning.tasks import Task, point_name, tasks_of
+from tvm_tiny.tuning.tasks import Task, point_name, refusal, tasks_of
 from tvm_tiny.tuning.trial import Measurement, Metric, Trial
 
 TRIALS = 12  # of a layer
@@ -118,6 +119,7 @@ class Progress:
         return self.seconds / self.done * (self.total - self.done) if self.done else None
 
 
+@quick_script()
 def tune(
     mod: Any,
     target: str | Target,
@@ -156,6 +158,7 @@ def tune(
         return run.tune(tasks, trials, search, on_progress)
 
 
+@quick_script()
 def model_tasks(mod: Any, target: Target) -> list[Task]:
     """The distinct layers of a model, as a target's core may compute them."""
     _register.register()
@@ -279,9 +282,10 @@ class _Run:
         for state, numbers in turn:
             self._predict(state, numbers)
         # layers of one key, of which not all variants can do each, share their measurements
-        names = {(s.task.key, point_name(s.task.points[n])): (s, n) for s, n in reversed(jobs)}
+        fit = [(s, n) for s, n in jobs if not refusal(s.task.points[n], self.target)]
+        names = {(s.task.key, point_name(s.task.points[n])): (s, n) for s, n in reversed(fit)}
         unknown = [job for job in reversed(names.values()) if self._find(*job) is None]
-        self.reused += len(jobs) - len(unknown)
+        self.reused += len(fit) - len(unknown)
         for first in range(0, len(unknown), TRIALS_AT_ONCE):
             self._measure_now(unknown[first : first + TRIALS_AT_ONCE])
         for state, numbers in turn:
@@ -307,10 +311,12 @@ class _Run:
             self.measured += 1
 
     def _take(self, state: _State, number: int) -> float:
-        measured = self._find(state, number)
+        point = state.task.points[number]
+        refused = refusal(point, self.target)
+        measured = Measurement(None, None, refused) if refused else self._find(state, number)
         assert measured is not None
         if measured.error:
-            state.errors[point_name(state.task.points[number])] = measured.error
+            state.errors[point_name(point)] = measured.error
         value = measured.value(self.metric)
         return float("inf") if value is None else float(value)
 
