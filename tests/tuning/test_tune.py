@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,12 +172,13 @@ def test_what_has_no_room_is_not_measured(tasks: list[Task], tmp_path: Path) -> 
     }
     small = replace(whole, flash_bytes=max(needed.values()) - 1)
     too_large = {name for name, size in needed.items() if size > small.flash_bytes}
-    bench, all_of = FakeBench(), {"database": tmp_path, "tasks": [task], "trials": 100}
-    result = tune(None, small, bench=bench, **all_of)
+    bench = FakeBench()
+    tune_all = partial(tune, None, database=tmp_path, tasks=[task], trials=100)
+    result = tune_all(target=small, bench=bench)
     asked = {name.partition(") ")[2] for name in bench.asked}
     assert asked == {point_name(point) for point in task.points} - too_large
     errors = result.tasks[0].errors
     assert all(f"bytes of Flash, of {small.flash_bytes:,}" in errors[name] for name in too_large)
-    larger = tune(None, whole, bench=FakeBench(), **all_of)
+    larger = tune_all(target=whole, bench=FakeBench())
     assert larger.measured == len(too_large)
     assert not too_large & set(larger.tasks[0].errors)
