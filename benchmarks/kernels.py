@@ -26,6 +26,7 @@ from tests.support.calls import side_by_side  # noqa: E402
 from tests.support.layers import Layer  # noqa: E402
 from tvm_tiny.arrays import random_inputs  # noqa: E402
 from tvm_tiny.schedules.dialect import run_meaning  # noqa: E402
+from tvm_tiny.tuning.choose import NO_DATABASE  # noqa: E402
 
 LAYERS = Path(__file__).with_name("kernels.toml")
 TARGETS = ("cortex-m3", "cortex-m4", "cortex-m7", "cortex-m55")
@@ -48,7 +49,7 @@ def measure(name: str, target: str) -> Row:
     call = Layer.parse(name).call()
     module, _ = side_by_side([call])
     try:
-        firmware = tvm_tiny.build(module, target, name="layer")
+        firmware = tvm_tiny.build(module, target, name="layer", database=NO_DATABASE)
         inputs = random_inputs(firmware.metadata.inputs)
         result = firmware.run(inputs)
     except Exception as error:  # one broken layer must not hide the others

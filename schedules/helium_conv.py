@@ -79,6 +79,11 @@ def of_group(image: TensorSpec, groups: int) -> TensorSpec:
     return TensorSpec((*image.shape[:3], image.shape[3] // groups), image.dtype)
 
 
+def of_all_groups(image: TensorSpec, groups: int) -> TensorSpec:
+    """An image of the channels of all groups, each as many as this one's."""
+    return TensorSpec((*image.shape[:3], image.shape[3] * groups), image.dtype)
+
+
 def kernel(
     attrs: QConv2DAttributes,
     data: TensorSpec,
@@ -263,6 +268,8 @@ class Layer:
     @property
     def overlap(self) -> Overlap | None:
         """Tiles are gathered before they are written, single pixels of whole chunks are not."""
+        if self.attrs.groups > 1:
+            return self._overlap_of_groups()
         count = PIXELS if self.is_tiled else 1
         if self.is_banded and not self.windows.is_image:
             count = self.windows.pixels
@@ -270,6 +277,18 @@ class Layer:
         last = (self.channels - 1) % CHANNELS + 1 if self.is_direct else 0
         kernel = self.windows.kernel
         return overlaps.windows(self.attrs, self.data, self.output, kernel, pixels, last)
+
+    def _overlap_of_groups(self) -> Overlap | None:
+        """One group after the other reads a band, and then writes its channels of the pixels."""
+        groups = self.attrs.groups
+        data, output = (of_all_groups(image, groups) for image in (self.data, self.output))
+        reads = overlaps.first_bytes(self.attrs, data, output, self.windows.kernel)
+        reads = reads.reshape(-1, self.windows.pixels).min(axis=1)
+        group = np.arange(groups)
+        begins = reads[:, None] + group * self.data.shape[3]
+        pixels = self.windows.pixels * np.arange(len(reads))[:, None] + self.windows.pixels - 1
+        ends = pixels * output.shape[3] + (group + 1) * self.channels
+        return overlaps.sweep(begins.reshape(-1), ends.reshape(-1), data, output)
 
     def _pixels_of_tiles(self, count: int) -> Array:
         """Tiles of so many pixels, image by image; see `first`."""

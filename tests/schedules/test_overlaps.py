@@ -17,6 +17,7 @@ from tests.schedules.suite import inferred, kernels, samples_of
 from tests.support.aliasing import Placed, firmware_of, inputs_of, placed, shifts_of
 from tests.support.calls import call_of
 from tests.support.kernels import Job, Library, Over, build
+from tests.support.layers import Layer
 from tests.support.random_operators import operator
 from tvm_tiny.schedules import overlaps
 from tvm_tiny.schedules.concat import CONCAT, ConcatAttributes
@@ -36,6 +37,10 @@ pytestmark = pytest.mark.slow
 
 SEEDS, WIDE_SEEDS = range(50), range(20)
 IMAGE = TensorSpec((1, 4, 5, 7), "int8")
+GROUPS = (
+    *("conv3x3g4 16x16x32->32", "conv3x3g2 5x7x32->16", "conv3x3g2 6x6x32->64"),
+    *("conv3x3s2g2 9x9x32->64", "conv5x5g4 8x8x64->16", "conv1x1s2g2 8x8x32->32"),
+)
 CORES = {"cortex-m3": range(50), "cortex-m4": range(50), "cortex-m55": range(50, 100)}
 
 
@@ -65,6 +70,7 @@ def moves() -> dict[str, Any]:
 CALLS = {f"operator_{seed}": operator(seed) for seed in SEEDS}
 CALLS |= {f"wide_{seed}": wide_conv_call(seed) for seed in WIDE_SEEDS}
 CALLS |= {f"depthwise_{seed}": square_depthwise_call(seed) for seed in WIDE_SEEDS}
+CALLS |= {name: Layer.parse(name).call() for name in GROUPS}
 CALLS |= moves()
 
 
@@ -199,6 +205,7 @@ def test_channels_elsewhere_are_wrong(compiled: Library) -> None:
 def test_firmware_with_outputs_over_inputs_is_right(core: str) -> None:
     features = resolve(core).core.features
     calls = [*(operator(seed) for seed in CORES[core]), *moves().values()]
+    calls += [CALLS[name] for name in GROUPS]
     jobs = [job for call in calls for job in placed(call, inferred(call), features)]
     check_on(core, jobs)
 
