@@ -267,10 +267,7 @@ def _concat(
 def _resize(
     _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
 ) -> list[ir.Expr]:
-    attrs = attributes_of(call)
-    known = OPERATORS["tiny.resize_gradient"].attributes
-    own = {key: value for key, value in vars(attrs).items() if key in known.__dataclass_fields__}
-    return [operator("resize_gradient", gradient, **own, input_size=_size(call.args[0]))]
+    return [operator("resize_gradient", gradient, **vars(attributes_of(call)))]
 
 
 def _lookup(
