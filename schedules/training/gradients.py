@@ -206,6 +206,24 @@ def _float_add(
     return [gradient, gradient]
 
 
+def _float_mul(
+    _: ir.Var, call: ir.Call, gradient: ir.Expr, builder: relax.BlockBuilder
+) -> list[ir.Expr]:
+    layer, (a, b) = attributes_of(call).layer, call.args
+    of_a = operator("float_mul", gradient, b, layer=layer)
+    if isinstance(b, ir.GenericConst):
+        return _rest(call, [of_a])
+    of_b = operator("float_mul", gradient, a, layer=layer)
+    whole, shape = spec_of(a), spec_of(b).shape
+    if shape == whole.shape:
+        return [of_a, of_b]
+    # each number of b is a factor in every row, as a bias is an addend
+    count = spec_of(b).elements
+    rows = relax.op.reshape(builder.emit(of_b), (whole.elements // count, count))
+    total = builder.emit(operator("bias_gradient", builder.emit(rows), layer=layer))
+    return [of_a, relax.op.reshape(total, shape)]
+
+
 def _transpose(
     _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
 ) -> list[ir.Expr]:
@@ -304,6 +322,10 @@ RULES: dict[str, Rule] = {
     "tiny.float_conv2d": _float_conv2d,
     "tiny.float_clip": _float_clip,
     "tiny.float_add": _float_add,
+    "tiny.float_mul": _float_mul,
+    "tiny.float_concat": _concat,
+    "tiny.float_pad": _pad,
+    "tiny.float_resize": _resize,
     "tiny.float_avg_pool2d": _avg_pool2d,
     "tiny.float_max_pool2d": _max_pool2d,
     "tiny.transpose": _transpose,
