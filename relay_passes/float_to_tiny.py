@@ -6,6 +6,7 @@ convolution or a dense layer, as batch normalisation does, goes into its weights
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -77,12 +78,14 @@ class _Walk:
 
     def run(self, builder: relax.BlockBuilder, function: relax.Function) -> list[ir.Expr]:
         self.builder, self.tuples = builder, tuples(function)
+        self.reads = self._reads(function)
         problems = []
         for var, value in bindings(function):
             self.name = var.name
-            new = RULES.get(getattr(value.op, "name", ""), _no_rule)(self, value)
+            name = getattr(getattr(value, "op", None), "name", "relax.tuple_item")
+            new = RULES.get(name, _no_rule)(self, value)
             if new is None:
-                what = f"operator {value.op.name.removeprefix('relax.')} has no float form here"
+                what = f"operator {name.removeprefix('relax.')} has no float form here"
                 problems.append(Problem(var.name, what))
                 new = var
             if isinstance(new, _Linear):
@@ -106,8 +109,16 @@ class _Walk:
         return self.values.get(expr, expr) if isinstance(expr, ir.Var) else expr
 
     def fields(self, expr: ir.Expr) -> list[ir.Expr]:
-        """Of a tuple."""
-        return list(self.tuples.get(expr, expr).fields)
+        """Of a tuple, or the expression itself."""
+        expr = self.tuples.get(expr, expr) if isinstance(expr, ir.Var) else expr
+        return list(expr.fields) if isinstance(expr, relax.Tuple) else [expr]
+
+    def _reads(self, function: relax.Function) -> Counter[ir.Var]:
+        """How often variables are read."""
+        calls = [value for _, value in bindings(function) if isinstance(value, ir.Call)]
+        arguments = [argument for call in calls for argument in call.args]
+        read = [field for argument in arguments for field in self.fields(argument)]
+        return Counter(v for v in (*read, *results(function)) if isinstance(v, ir.Var))
 
     def _layer(self, layer: _Linear) -> ir.Var:
         weight, bias = (relax.const(np.ascontiguousarray(a)) for a in (layer.weight, layer.bias))
@@ -169,12 +180,12 @@ def _matmul(walk: _Walk, call: ir.Call) -> New:
 
 
 def _into_layer(walk: _Walk, call: ir.Call) -> _Linear | None:
-    """Arithmetic with a constant for each channel of a layer's result."""
+    """Arithmetic with a constant for each channel of a layer's result, which nothing else reads."""
     first, second = call.args
     if isinstance(first, ir.GenericConst) and call.op.name in ("relax.add", "relax.multiply"):
         first, second = second, first
     layer = walk.linear.get(first) if isinstance(first, ir.Var) else None
-    if layer is None or not isinstance(second, ir.GenericConst):
+    if layer is None or not isinstance(second, ir.GenericConst) or walk.reads[first] > 1:
         return None
     values = second.value.numpy()
     shape = [1] * len(spec_of(first).shape)
@@ -191,56 +202,50 @@ def _into_layer(walk: _Walk, call: ir.Call) -> _Linear | None:
     }[call.op.name]()
 
 
-def _add(walk: _Walk, call: ir.Call) -> New:
-    merged = _into_layer(walk, call)
-    if merged is not None:
-        return merged
-    a, b = call.args
-    if not all(isinstance(v, ir.Var) for v in (a, b)) or spec_of(a).shape != spec_of(b).shape:
-        return None
-    return operator("float_add", walk.value(a), walk.value(b), layer=walk.name)
+def _of_two(name: str) -> Rule:
+    """Arithmetic whose operands may change places."""
+
+    def rule(walk: _Walk, call: ir.Call) -> New:
+        merged = _into_layer(walk, call)
+        if merged is not None:
+            return merged
+        first, second = call.args
+        if isinstance(first, ir.GenericConst) or spec_of(first).elements < spec_of(second).elements:
+            first, second = second, first
+        return _with_rows(walk, name, first, second)
+
+    return rule
 
 
-def _multiply(walk: _Walk, call: ir.Call) -> New:
-    merged = _into_layer(walk, call)
-    if merged is not None:
-        return merged
-    first, second = call.args
-    if isinstance(first, ir.GenericConst) or _elements(first) < _elements(second):
-        first, second = second, first
-    return _product(walk, first, second)
+def _by_constant(name: str, inverse: Callable[[Array], Array]) -> Rule:
+    """What is the other arithmetic with an inverse constant."""
+
+    def rule(walk: _Walk, call: ir.Call) -> New:
+        merged = _into_layer(walk, call)
+        first, second = call.args
+        if merged is not None or not isinstance(second, ir.GenericConst):
+            return merged
+        return _with_rows(walk, name, first, relax.const(inverse(second.value.numpy())))
+
+    return rule
 
 
-def _divide(walk: _Walk, call: ir.Call) -> New:
-    merged = _into_layer(walk, call)
-    if merged is not None:
-        return merged
-    first, second = call.args
-    if not isinstance(second, ir.GenericConst):
-        return None
-    return _product(walk, first, relax.const(np.float32(1) / second.value.numpy()))
-
-
-def _elements(expr: ir.Expr) -> int:
-    return spec_of(expr).elements
-
-
-def _product(walk: _Walk, data: ir.Expr, factor: ir.Expr) -> New:
-    """Of a tensor and another of its shape, a number, or a factor for each of its channels."""
-    whole, part = (spec_of(expr).shape for expr in (data, factor))
+def _with_rows(walk: _Walk, name: str, data: ir.Expr, row: ir.Expr) -> New:
+    """Of a tensor and another of its shape, a number, or a number for each of its channels."""
+    whole, part = (spec_of(expr).shape for expr in (data, row))
     rank = len(whole)
     if isinstance(data, ir.GenericConst) or len(part) > rank:
         return None
     part = (1,) * (rank - len(part)) + part
     first = next((axis for axis, extent in enumerate(part) if extent > 1), rank)
-    is_of_rows = part[first:] == whole[first:]
-    if not is_of_rows and (rank != 4 or part != (1, whole[1], 1, 1)):
+    is_last = part[first:] == whole[first:]
+    if not is_last and (rank != 4 or part != (1, whole[1], 1, 1)):
         return None
-    data, axis = walk.value(data), -1 if is_of_rows else 1
-    if not isinstance(factor, ir.GenericConst):
-        return walk.spatial("float_mul", [data, walk.value(factor)], axis)
-    values = factor.value.numpy().astype(np.float32).reshape(-1)
-    return walk.spatial("float_mul", [data], axis, relax.const(values))
+    data, axis = walk.value(data), -1 if is_last else 1
+    if not isinstance(row, ir.GenericConst):
+        return walk.spatial(name, [data, walk.value(row)], axis)
+    values = row.value.numpy().astype(np.float32).reshape(-1)
+    return walk.spatial(name, [data], axis, relax.const(values))
 
 
 def _relu(walk: _Walk, call: ir.Call) -> New:
@@ -343,10 +348,10 @@ CHANNEL_AXES = {"NCHW": 1, "NHWC": 3}
 RULES: dict[str, Rule] = {
     "relax.nn.conv2d": _conv2d,
     "relax.matmul": _matmul,
-    "relax.add": _add,
-    "relax.subtract": _into_layer,
-    "relax.multiply": _multiply,
-    "relax.divide": _divide,
+    "relax.add": _of_two("float_add"),
+    "relax.subtract": _by_constant("float_add", np.negative),
+    "relax.multiply": _of_two("float_mul"),
+    "relax.divide": _by_constant("float_mul", lambda values: np.float32(1) / values),
     "relax.nn.relu": _relu,
     "relax.clip": _clip,
     "relax.nn.max_pool2d": _pool("float_max_pool2d"),

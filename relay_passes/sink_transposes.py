@@ -66,15 +66,15 @@ def _through_binary(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
     return _transpose(operator(attributes_of(call), match[X], match[Y]), _axes(match))
 
 
-def _through_product(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
-    """Factors of one shape; one that is smaller is made for the order of the axes."""
+def _through_floats(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
+    """Two of one shape; what is added to rows or multiplies them is made for their order."""
     if spec_of(match[TX]).shape != spec_of(match[TY]).shape:
         return call
     return _through_binary(call, match)
 
 
-def _through_one_factor(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
-    """A factor of all elements."""
+def _through_one_number(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
+    """A constant that all elements meet."""
     is_one = isinstance(match[Y], ir.GenericConst) and spec_of(match[Y]).elements == 1
     return _through_unary(call, match) if is_one else call
 
@@ -145,10 +145,11 @@ RULES: list[Rule] = [
     (is_op("tiny.dequantize")(TX), _through_unary),
     (is_op("tiny.float_clip")(TX), _through_unary),
     (is_op("tiny.qadd")(TX, TY), _through_binary),
-    (is_op("tiny.float_add")(TX, TY), _through_binary),
+    (is_op("tiny.float_add")(TX, TY), _through_floats),
+    (is_op("tiny.float_add")(TX, Y), _through_one_number),
+    (is_op("tiny.float_mul")(TX, TY), _through_floats),
+    (is_op("tiny.float_mul")(TX, Y), _through_one_number),
     (is_op("tiny.qmul")(TX, TY), _through_binary),
-    (is_op("tiny.float_mul")(TX, TY), _through_product),
-    (is_op("tiny.float_mul")(TX, Y), _through_one_factor),
     (is_op("tiny.pad")(TX), _through_pad),
     (is_op("tiny.float_pad")(TX), _through_pad),
     (is_op("tiny.qmean")(TX), _through_mean),

@@ -200,10 +200,23 @@ def _float_clip(
     return [operator("clip_gradient", gradient, var, **vars(attributes_of(call)))]
 
 
+def _of_rows(gradient: ir.Expr, row: ir.Expr, layer: str, builder: relax.BlockBuilder) -> ir.Expr:
+    """The gradient of what is added to each row: their sum, as that of a bias."""
+    whole, part = spec_of(gradient), spec_of(row)
+    if whole.shape == part.shape:
+        return gradient
+    rows = relax.op.reshape(gradient, (whole.elements // part.elements, part.elements))
+    total = builder.emit(operator("bias_gradient", builder.emit(rows), layer=layer))
+    return relax.op.reshape(total, part.shape)
+
+
 def _float_add(
-    _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
+    _: ir.Var, call: ir.Call, gradient: ir.Expr, builder: relax.BlockBuilder
 ) -> list[ir.Expr]:
-    return [gradient, gradient]
+    layer, (_, b) = attributes_of(call).layer, call.args
+    if isinstance(b, ir.GenericConst):
+        return _rest(call, [gradient])
+    return [gradient, _of_rows(gradient, b, layer, builder)]
 
 
 def _float_mul(
@@ -213,15 +226,8 @@ def _float_mul(
     of_a = operator("float_mul", gradient, b, layer=layer)
     if isinstance(b, ir.GenericConst):
         return _rest(call, [of_a])
-    of_b = operator("float_mul", gradient, a, layer=layer)
-    whole, shape = spec_of(a), spec_of(b).shape
-    if shape == whole.shape:
-        return [of_a, of_b]
-    # each number of b is a factor in every row, as a bias is an addend
-    count = spec_of(b).elements
-    rows = relax.op.reshape(builder.emit(of_b), (whole.elements // count, count))
-    total = builder.emit(operator("bias_gradient", builder.emit(rows), layer=layer))
-    return [of_a, relax.op.reshape(total, shape)]
+    of_b = builder.emit(operator("float_mul", gradient, a, layer=layer))
+    return [of_a, _of_rows(of_b, b, layer, builder)]
 
 
 def _transpose(

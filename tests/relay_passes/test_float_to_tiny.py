@@ -84,6 +84,12 @@ NETS: dict[str, tuple[Any, list[Any]]] = {
         lambda layers, x: (lambda y: layers[1](y) * y)(layers[0](x.flatten(2))),
         [nn.Flatten(), nn.Linear(324, 324)],
     ),
+    "hard swish": (lambda layers, x: functional.hardswish(layers[0](x)), [nn.Conv2d(3, 4, 3)]),
+    "sum over the image": (
+        lambda layers, x: layers[0](x.mean(dim=(2, 3), keepdim=True)) + x,
+        [nn.Conv2d(3, 3, 1)],
+    ),
+    "less a number": (lambda layers, x: (x - 3) * x - torch.tensor([[[1.0]], [[2]], [[3]]]), []),
     "by a number": (lambda layers, x: layers[0](x / 3) * torch.relu(0.5 * x), [nn.Conv2d(3, 3, 1)]),
     "by channel": (
         lambda layers, x: x * torch.tensor([0.5, 2.0, -1.0]).reshape(3, 1, 1),
@@ -126,6 +132,12 @@ def test_normalisation_goes_into_the_layer() -> None:
     assert sorted(names) == ["float_clip", "float_conv2d", "transpose", "transpose"]
 
 
+def test_a_layer_that_is_read_twice_stays_one() -> None:
+    for name in ("read twice", "square", "hard swish"):
+        _, program = exported(*NETS[name][:1], *NETS[name][1])
+        assert operators(rewritten(program)).count("float_conv2d") == 1
+
+
 def test_layouts_change_at_the_ends_alone() -> None:
     _, program = exported(
         lambda layers, x: layers[1](torch.relu(layers[0](x))).flatten(1),
@@ -154,7 +166,10 @@ def test_operators_between_layers_take_their_layout() -> None:
         (lambda layers, x: x * functional.avg_pool2d(x, (12, 1)), "multiply"),
         (lambda layers, x: 2 / x, "divide"),
         (lambda layers, x: x / torch.relu(x), "divide"),
-        (lambda layers, x: x + functional.avg_pool2d(x, (12, 9)), "add"),
+        (lambda layers, x: x + functional.avg_pool2d(x, (12, 1)), "add"),
+        (lambda layers, x: 2 - x, "subtract"),
+        (lambda layers, x: x - torch.relu(x), "subtract"),
+        (lambda layers, x: torch.split(x, 2, 1)[0], "split"),
         (lambda layers, x: torch.cat([x.flatten(), torch.tensor([1.0])]), "concat"),
         (lambda layers, x: functional.pad(x, (1, 1, 1, 1), mode="reflect"), "pad"),
         (lambda layers, x: functional.pad(x, (1, 1), value=-torch.inf), "pad"),

@@ -76,7 +76,7 @@ def branched_net() -> Any:
             coarse = nn.functional.interpolate(self.coarse(x), scale_factor=2)
             gated = x * nn.functional.relu6(self.gate(x.mean((2, 3), keepdim=True)))
             x = torch.cat([coarse, gated * x, 0.5 * gated], 1)
-            x = torch.relu(self.mixed(nn.functional.pad(x, (0, 1, 0, 1), value=0.1)))
+            x = nn.functional.hardswish(self.mixed(nn.functional.pad(x, (0, 1, 0, 1), value=0.1)))
             return torch.softmax(self.last(x.mean((2, 3))), 1)
 
     torch.manual_seed(0)

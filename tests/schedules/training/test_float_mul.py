@@ -6,23 +6,10 @@ import pytest
 import torch
 
 from tests.schedules.training.derived_gradients import check_gradients
-from tests.schedules.training.training_cases import Case, check, edges, floats
+from tests.schedules.training.training_cases import PAIRS, Case, Pair, check, edges, floats
 from tests.support.kernels import Library
 from tvm_tiny.schedules.dialect import Attributes
 from tvm_tiny.schedules.training.float_mul import FLOAT_MUL
-
-Pair = tuple[tuple[int, ...], tuple[int, ...]]
-PAIRS: list[Pair] = [
-    ((1, 3, 5, 7), (1, 3, 5, 7)),
-    ((1, 3, 5, 7), (1, 1, 1, 7)),
-    ((1, 2, 2, 16), (1, 1, 1, 16)),
-    ((1, 3, 5, 2), (1, 1, 5, 2)),
-    ((1, 3, 5, 7), (1, 1, 1, 1)),
-    ((1, 4, 4, 1), (1, 1, 1, 1)),
-    ((2, 33), (2, 33)),
-    ((3, 8), (8,)),
-    ((1,), (1,)),
-]
 
 
 def case(pair: Pair) -> Case:
