@@ -29,6 +29,7 @@ from tvm_tiny.schedules.pad import PAD, PadAttributes
 from tvm_tiny.schedules.qdense import QDENSE, QDenseAttributes
 from tvm_tiny.schedules.qmean import QMEAN, QMeanAttributes, fold_count
 from tvm_tiny.schedules.quantize import QUANTIZE, QuantizeAttributes
+from tvm_tiny.schedules.training.float_add import FLOAT_ADD
 from tvm_tiny.schedules.training.float_mul import FLOAT_MUL
 from tvm_tiny.schedules.training.float_pad import FLOAT_PAD, FloatPadAttributes
 
@@ -118,6 +119,10 @@ FLOAT_MOVED: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
     "factor": (
         lambda t: FLOAT_MUL(Attributes(), t, relax.const(np.array([0.5], np.float32))),
         ["float_mul", "transpose"],
+    ),
+    "addend": (
+        lambda t: FLOAT_ADD(Attributes(), t, relax.const(np.array([0.5], np.float32))),
+        ["float_add", "transpose"],
     ),
     "square": (lambda t: FLOAT_MUL(Attributes(), t, t), ["float_mul", "transpose"]),
 }
