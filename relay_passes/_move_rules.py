@@ -18,6 +18,7 @@ from tvm_tiny.relay_passes._pooling_rules import pool_attributes
 from tvm_tiny.relay_passes._quantized import Quantized, constant
 from tvm_tiny.schedules import numerics
 from tvm_tiny.schedules.concat import CONCAT, ConcatAttributes
+from tvm_tiny.schedules.dialect import spec_of
 from tvm_tiny.schedules.pad import PAD, PadAttributes
 from tvm_tiny.schedules.qmax_pool2d import QMAX_POOL2D
 from tvm_tiny.schedules.resize import RESIZE, ResizeAttributes
@@ -96,19 +97,25 @@ def _pad_with(call: ir.Call, data: ir.Expr, value: int) -> ir.Expr | None:
 
 
 def _resize2d(walk: Walk, call: ir.Call, data: ir.Expr) -> ir.Expr | None:
+    factors = repeats(call)
+    if factors is None:
+        return None
+    x, is_nchw = to_nhwc(walk, data, str(call.attrs.layout))
+    return from_nhwc(walk, RESIZE(ResizeAttributes(factors), x), is_nchw)
+
+
+def repeats(call: ir.Call) -> tuple[int, int] | None:
+    """How often a resize repeats rows and columns, None where it does something else."""
     attrs = call.attrs
-    x, is_nchw = to_nhwc(walk, data, str(attrs.layout))
-    is_nhwc_output = [int(d) for d in call.ty.shape]
-    target = is_nhwc_output[2:] if is_nchw else is_nhwc_output[1:3]
-    size = [int(d) for d in x.ty.shape][1:3]
+    place = str(attrs.layout).index("H")
+    size, target = (spec_of(e).shape[place : place + 2] for e in (call.args[0], call))
     whole = all(t % s == 0 for t, s in zip(target, size, strict=True))
     if str(attrs.method) != "nearest_neighbor" or not whole:
         return None
-    factors = (target[0] // size[0], target[1] // size[1])
     rounding = (str(attrs.coordinate_transformation_mode), str(attrs.rounding_method))
-    if not all(_repeats(s, f, *rounding) for s, f in zip(size, factors, strict=True)):
-        return None
-    return from_nhwc(walk, RESIZE(ResizeAttributes(factors), x), is_nchw)
+    rows, columns = (t // s for t, s in zip(target, size, strict=True))
+    pairs = zip(size, (rows, columns), strict=True)
+    return (rows, columns) if all(_repeats(s, f, *rounding) for s, f in pairs) else None
 
 
 def _repeats(size: int, factor: int, coordinates: str, rounding: str) -> bool:

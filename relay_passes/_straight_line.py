@@ -19,17 +19,22 @@ def bindings(function: relax.Function) -> Iterator[tuple[ir.Var, ir.Expr]]:
                 yield binding.var, binding.value
 
 
-def results(function: relax.Function) -> list[ir.Expr]:
-    """What a function returns, nested tuples as one list."""
-    tuples = {
+def tuples(function: relax.Function) -> dict[ir.Var, relax.Tuple]:
+    """The tuples among bound values."""
+    return {
         binding.var: binding.value
         for block in function.body.blocks
         for binding in block.bindings
         if isinstance(binding.value, relax.Tuple)
     }
 
+
+def results(function: relax.Function) -> list[ir.Expr]:
+    """What a function returns, nested tuples as one list."""
+    bound = tuples(function)
+
     def flat(expr: ir.Expr) -> Iterator[ir.Expr]:
-        expr = tuples.get(expr, expr) if isinstance(expr, ir.Var) else expr
+        expr = bound.get(expr, expr) if isinstance(expr, ir.Var) else expr
         if isinstance(expr, relax.Tuple):
             for field in expr.fields:
                 yield from flat(field)

@@ -6,7 +6,8 @@ convolution or a dense layer, as batch normalisation does, goes into its weights
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -16,8 +17,9 @@ from tvm import ir, relax
 
 from tvm_tiny.errors import Problem, UnsupportedError
 from tvm_tiny.relay_passes._islands import NCHW_FROM_NHWC, NHWC_FROM_NCHW, four_sides, pair
+from tvm_tiny.relay_passes._move_rules import repeats
 from tvm_tiny.relay_passes._rewrite import GraphPass
-from tvm_tiny.relay_passes._straight_line import Values, bindings, build, results
+from tvm_tiny.relay_passes._straight_line import Values, bindings, build, results, tuples
 from tvm_tiny.schedules.dialect import Array, spec_of
 from tvm_tiny.schedules.training.gradients import operator
 
@@ -75,13 +77,15 @@ class _Walk:
         self.name = ""
 
     def run(self, builder: relax.BlockBuilder, function: relax.Function) -> list[ir.Expr]:
-        self.builder = builder
+        self.builder, self.tuples = builder, tuples(function)
+        self.reads = self._reads(function)
         problems = []
         for var, value in bindings(function):
             self.name = var.name
-            new = RULES.get(getattr(value.op, "name", ""), _no_rule)(self, value)
+            name = getattr(getattr(value, "op", None), "name", "relax.tuple_item")
+            new = RULES.get(name, _no_rule)(self, value)
             if new is None:
-                what = f"operator {value.op.name.removeprefix('relax.')} has no float form here"
+                what = f"operator {name.removeprefix('relax.')} has no float form here"
                 problems.append(Problem(var.name, what))
                 new = var
             if isinstance(new, _Linear):
@@ -104,6 +108,18 @@ class _Walk:
             self.name = reader
         return self.values.get(expr, expr) if isinstance(expr, ir.Var) else expr
 
+    def fields(self, expr: ir.Expr) -> list[ir.Expr]:
+        """Of a tuple, or the expression itself."""
+        expr = self.tuples.get(expr, expr) if isinstance(expr, ir.Var) else expr
+        return list(expr.fields) if isinstance(expr, relax.Tuple) else [expr]
+
+    def _reads(self, function: relax.Function) -> Counter[ir.Var]:
+        """How often variables are read."""
+        calls = [value for _, value in bindings(function) if isinstance(value, ir.Call)]
+        arguments = [argument for call in calls for argument in call.args]
+        read = [field for argument in arguments for field in self.fields(argument)]
+        return Counter(v for v in (*read, *results(function)) if isinstance(v, ir.Var))
+
     def _layer(self, layer: _Linear) -> ir.Var:
         weight, bias = (relax.const(np.ascontiguousarray(a)) for a in (layer.weight, layer.bias))
         if layer.window is None:
@@ -113,16 +129,17 @@ class _Walk:
             dense = operator("float_conv2d", pixels, weight, bias, layer=self.name, **window)
             shape = (rows, len(layer.weight))
             return self.emit(relax.op.reshape(self.emit(dense, "_dense"), shape))
-        return self.spatial("float_conv2d", layer.data, layer.axis, weight, bias, **layer.window)
+        return self.spatial("float_conv2d", [layer.data], layer.axis, weight, bias, **layer.window)
 
     def spatial(
-        self, name: str, data: ir.Expr, channel_axis: int, *rest: ir.Expr, **fields: Any
+        self, name: str, images: Sequence[ir.Expr], channel_axis: int, *rest: ir.Expr, **fields: Any
     ) -> ir.Var:
         """A call on images, in the layout that the kernels have."""
         is_nchw = channel_axis == 1
         if is_nchw:
-            data = self.emit(operator("transpose", data, axes=NHWC_FROM_NCHW), "_nhwc")
-        call = operator(name, data, *rest, **fields, layer=self.name)
+            turned = (operator("transpose", image, axes=NHWC_FROM_NCHW) for image in images)
+            images = [self.emit(image, "_nhwc") for image in turned]
+        call = operator(name, *images, *rest, **fields, layer=self.name)
         if not is_nchw:
             return self.emit(call)
         return self.emit(operator("transpose", self.emit(call), axes=NCHW_FROM_NHWC))
@@ -163,12 +180,12 @@ def _matmul(walk: _Walk, call: ir.Call) -> New:
 
 
 def _into_layer(walk: _Walk, call: ir.Call) -> _Linear | None:
-    """Arithmetic with a constant for each channel of a layer's result."""
+    """Arithmetic with a constant for each channel of a layer's result, which nothing else reads."""
     first, second = call.args
     if isinstance(first, ir.GenericConst) and call.op.name in ("relax.add", "relax.multiply"):
         first, second = second, first
     layer = walk.linear.get(first) if isinstance(first, ir.Var) else None
-    if layer is None or not isinstance(second, ir.GenericConst):
+    if layer is None or not isinstance(second, ir.GenericConst) or walk.reads[first] > 1:
         return None
     values = second.value.numpy()
     shape = [1] * len(spec_of(first).shape)
@@ -185,14 +202,50 @@ def _into_layer(walk: _Walk, call: ir.Call) -> _Linear | None:
     }[call.op.name]()
 
 
-def _add(walk: _Walk, call: ir.Call) -> New:
-    merged = _into_layer(walk, call)
-    if merged is not None:
-        return merged
-    a, b = call.args
-    if not all(isinstance(v, ir.Var) for v in (a, b)) or spec_of(a).shape != spec_of(b).shape:
+def _of_two(name: str) -> Rule:
+    """Arithmetic whose operands may change places."""
+
+    def rule(walk: _Walk, call: ir.Call) -> New:
+        merged = _into_layer(walk, call)
+        if merged is not None:
+            return merged
+        first, second = call.args
+        if isinstance(first, ir.GenericConst) or spec_of(first).elements < spec_of(second).elements:
+            first, second = second, first
+        return _with_rows(walk, name, first, second)
+
+    return rule
+
+
+def _by_constant(name: str, inverse: Callable[[Array], Array]) -> Rule:
+    """What is the other arithmetic with an inverse constant."""
+
+    def rule(walk: _Walk, call: ir.Call) -> New:
+        merged = _into_layer(walk, call)
+        first, second = call.args
+        if merged is not None or not isinstance(second, ir.GenericConst):
+            return merged
+        return _with_rows(walk, name, first, relax.const(inverse(second.value.numpy())))
+
+    return rule
+
+
+def _with_rows(walk: _Walk, name: str, data: ir.Expr, row: ir.Expr) -> New:
+    """Of a tensor and another of its shape, a number, or a number for each of its channels."""
+    whole, part = (spec_of(expr).shape for expr in (data, row))
+    rank = len(whole)
+    if isinstance(data, ir.GenericConst) or len(part) > rank:
         return None
-    return operator("float_add", walk.value(a), walk.value(b), layer=walk.name)
+    part = (1,) * (rank - len(part)) + part
+    first = next((axis for axis, extent in enumerate(part) if extent > 1), rank)
+    is_last = part[first:] == whole[first:]
+    if not is_last and (rank != 4 or part != (1, whole[1], 1, 1)):
+        return None
+    data, axis = walk.value(data), -1 if is_last else 1
+    if not isinstance(row, ir.GenericConst):
+        return walk.spatial(name, [data, walk.value(row)], axis)
+    values = row.value.numpy().astype(np.float32).reshape(-1)
+    return walk.spatial(name, [data], axis, relax.const(values))
 
 
 def _relu(walk: _Walk, call: ir.Call) -> New:
@@ -218,7 +271,7 @@ def _pool(name: str) -> Rule:
             "size": pair(attrs.pool_size),
         }
         data, axis = walk.value(call.args[0]), CHANNEL_AXES[str(attrs.layout)]
-        return walk.spatial(name, data, axis, **fields)
+        return walk.spatial(name, [data], axis, **fields)
 
     return rule
 
@@ -227,7 +280,7 @@ def _whole_image(walk: _Walk, call: ir.Call, channel_axis: int) -> ir.Var:
     shape = list(spec_of(call.args[0]).shape)
     del shape[channel_axis]
     fields = {"strides": (1, 1), "padding": (0, 0, 0, 0), "dilation": (1, 1), "size": shape[1:]}
-    return walk.spatial("float_avg_pool2d", walk.value(call.args[0]), channel_axis, **fields)
+    return walk.spatial("float_avg_pool2d", [walk.value(call.args[0])], channel_axis, **fields)
 
 
 def _mean(walk: _Walk, call: ir.Call) -> New:
@@ -253,6 +306,34 @@ def _softmax(walk: _Walk, call: ir.Call) -> New:
     return operator("float_softmax", walk.value(call.args[0]), layer=walk.name)
 
 
+def _concat(walk: _Walk, call: ir.Call) -> New:
+    fields, shape = walk.fields(call.args[0]), spec_of(call).shape
+    if not all(isinstance(field, ir.Var) for field in fields):
+        return None
+    axis, parts = int(call.attrs.axis or 0) % len(shape), [walk.value(f) for f in fields]
+    if len(shape) == 4 and axis == 1:
+        return walk.spatial("float_concat", parts, 1, axis=3)
+    return operator("float_concat", *parts, axis=axis, layer=walk.name)
+
+
+def _pad(walk: _Walk, call: ir.Call) -> New:
+    widths, value = [int(width) for width in call.attrs.pad_width], float(call.attrs.pad_value)
+    is_constant = str(call.attrs.pad_mode) == "constant" and np.isfinite(value)
+    if not is_constant or len(widths) > 8 or min(widths) < 0:
+        return None
+    fields = {"before": tuple(widths[::2]), "after": tuple(widths[1::2]), "value": value}
+    return operator("float_pad", walk.value(call.args[0]), **fields, layer=walk.name)
+
+
+def _resize(walk: _Walk, call: ir.Call) -> New:
+    layout = str(call.attrs.layout)
+    factors = repeats(call) if layout in CHANNEL_AXES else None
+    if factors is None:
+        return None
+    image = walk.value(call.args[0])
+    return walk.spatial("float_resize", [image], CHANNEL_AXES[layout], factors=factors)
+
+
 def _reshape(walk: _Walk, call: ir.Call) -> New:
     return relax.op.reshape(walk.value(call.args[0]), spec_of(call).shape)
 
@@ -267,10 +348,10 @@ CHANNEL_AXES = {"NCHW": 1, "NHWC": 3}
 RULES: dict[str, Rule] = {
     "relax.nn.conv2d": _conv2d,
     "relax.matmul": _matmul,
-    "relax.add": _add,
-    "relax.subtract": _into_layer,
-    "relax.multiply": _into_layer,
-    "relax.divide": _into_layer,
+    "relax.add": _of_two("float_add"),
+    "relax.subtract": _by_constant("float_add", np.negative),
+    "relax.multiply": _of_two("float_mul"),
+    "relax.divide": _by_constant("float_mul", lambda values: np.float32(1) / values),
     "relax.nn.relu": _relu,
     "relax.clip": _clip,
     "relax.nn.max_pool2d": _pool("float_max_pool2d"),
@@ -278,6 +359,9 @@ RULES: dict[str, Rule] = {
     "relax.nn.adaptive_avg_pool2d": _adaptive_avg_pool2d,
     "relax.mean": _mean,
     "relax.nn.softmax": _softmax,
+    "relax.concat": _concat,
+    "relax.nn.pad": _pad,
+    "relax.image.resize2d": _resize,
     "relax.reshape": _reshape,
     "relax.flatten": _reshape,
     "relax.squeeze": _reshape,

@@ -19,7 +19,6 @@ from tvm_tiny.relay_passes._quantized import constant
 from tvm_tiny.relay_passes._rewrite import GraphPass, Rule, apply_rules
 from tvm_tiny.schedules.concat import CONCAT
 from tvm_tiny.schedules.dialect import OPERATORS, attributes_of, spec_of
-from tvm_tiny.schedules.pad import PAD
 from tvm_tiny.schedules.qdense import QDENSE
 from tvm_tiny.schedules.qmean import QMEAN
 from tvm_tiny.schedules.transpose import TRANSPOSE, TransposeAttributes, moves_data
@@ -67,11 +66,25 @@ def _through_binary(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
     return _transpose(operator(attributes_of(call), match[X], match[Y]), _axes(match))
 
 
+def _through_floats(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
+    """Two of one shape; what is added to rows or multiplies them is made for their order."""
+    if spec_of(match[TX]).shape != spec_of(match[TY]).shape:
+        return call
+    return _through_binary(call, match)
+
+
+def _through_one_number(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
+    """A constant that all elements meet."""
+    is_one = isinstance(match[Y], ir.GenericConst) and spec_of(match[Y]).elements == 1
+    return _through_unary(call, match) if is_one else call
+
+
 def _through_pad(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
     attrs, axes = attributes_of(call), _axes(match)
     order = np.argsort(axes)
     before, after = (tuple(widths[i] for i in order) for widths in (attrs.before, attrs.after))
-    return _transpose(PAD(replace(attrs, before=before, after=after), match[X]), axes)
+    operator = OPERATORS[call.op.name]
+    return _transpose(operator(replace(attrs, before=before, after=after), match[X]), axes)
 
 
 def _through_mean(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
@@ -132,9 +145,13 @@ RULES: list[Rule] = [
     (is_op("tiny.dequantize")(TX), _through_unary),
     (is_op("tiny.float_clip")(TX), _through_unary),
     (is_op("tiny.qadd")(TX, TY), _through_binary),
-    (is_op("tiny.float_add")(TX, TY), _through_binary),
+    (is_op("tiny.float_add")(TX, TY), _through_floats),
+    (is_op("tiny.float_add")(TX, Y), _through_one_number),
+    (is_op("tiny.float_mul")(TX, TY), _through_floats),
+    (is_op("tiny.float_mul")(TX, Y), _through_one_number),
     (is_op("tiny.qmul")(TX, TY), _through_binary),
     (is_op("tiny.pad")(TX), _through_pad),
+    (is_op("tiny.float_pad")(TX), _through_pad),
     (is_op("tiny.qmean")(TX), _through_mean),
     (is_op("tiny.concat")(TX, TY), _through_concat),
     (is_op("tiny.qdense")(is_op("relax.reshape")(TX, wildcard()), *CONSTANT), _into_dense),

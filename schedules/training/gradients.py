@@ -200,10 +200,34 @@ def _float_clip(
     return [operator("clip_gradient", gradient, var, **vars(attributes_of(call)))]
 
 
+def _of_rows(gradient: ir.Expr, row: ir.Expr, layer: str, builder: relax.BlockBuilder) -> ir.Expr:
+    """The gradient of what is added to each row: their sum, as that of a bias."""
+    whole, part = spec_of(gradient), spec_of(row)
+    if whole.shape == part.shape:
+        return gradient
+    rows = relax.op.reshape(gradient, (whole.elements // part.elements, part.elements))
+    total = builder.emit(operator("bias_gradient", builder.emit(rows), layer=layer))
+    return relax.op.reshape(total, part.shape)
+
+
 def _float_add(
-    _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
+    _: ir.Var, call: ir.Call, gradient: ir.Expr, builder: relax.BlockBuilder
 ) -> list[ir.Expr]:
-    return [gradient, gradient]
+    layer, (_, b) = attributes_of(call).layer, call.args
+    if isinstance(b, ir.GenericConst):
+        return _rest(call, [gradient])
+    return [gradient, _of_rows(gradient, b, layer, builder)]
+
+
+def _float_mul(
+    _: ir.Var, call: ir.Call, gradient: ir.Expr, builder: relax.BlockBuilder
+) -> list[ir.Expr]:
+    layer, (a, b) = attributes_of(call).layer, call.args
+    of_a = operator("float_mul", gradient, b, layer=layer)
+    if isinstance(b, ir.GenericConst):
+        return _rest(call, [of_a])
+    of_b = builder.emit(operator("float_mul", gradient, a, layer=layer))
+    return [of_a, _of_rows(of_b, b, layer, builder)]
 
 
 def _transpose(
@@ -267,10 +291,7 @@ def _concat(
 def _resize(
     _: ir.Var, call: ir.Call, gradient: ir.Expr, _builder: relax.BlockBuilder
 ) -> list[ir.Expr]:
-    attrs = attributes_of(call)
-    known = OPERATORS["tiny.resize_gradient"].attributes
-    own = {key: value for key, value in vars(attrs).items() if key in known.__dataclass_fields__}
-    return [operator("resize_gradient", gradient, **own, input_size=_size(call.args[0]))]
+    return [operator("resize_gradient", gradient, **vars(attributes_of(call)))]
 
 
 def _lookup(
@@ -307,6 +328,10 @@ RULES: dict[str, Rule] = {
     "tiny.float_conv2d": _float_conv2d,
     "tiny.float_clip": _float_clip,
     "tiny.float_add": _float_add,
+    "tiny.float_mul": _float_mul,
+    "tiny.float_concat": _concat,
+    "tiny.float_pad": _pad,
+    "tiny.float_resize": _resize,
     "tiny.float_avg_pool2d": _avg_pool2d,
     "tiny.float_max_pool2d": _max_pool2d,
     "tiny.transpose": _transpose,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,12 @@ from tvm_tiny.relay_passes._straight_line import build
 from tvm_tiny.relay_passes.derive_gradients import DeriveGradients
 from tvm_tiny.relay_passes.separate_trainables import LayerUpdate, SeparateTrainables
 from tvm_tiny.schedules import numerics, qmul
+from tvm_tiny.schedules.concat import CONCAT, ConcatAttributes
+from tvm_tiny.schedules.dialect import spec_of
+from tvm_tiny.schedules.pad import PAD, PadAttributes
 from tvm_tiny.schedules.qconv2d import QCONV2D, QConv2DAttributes
 from tvm_tiny.schedules.qmean import QMEAN, QMeanAttributes, fold_count
+from tvm_tiny.schedules.resize import RESIZE, ResizeAttributes
 
 
 def constant(array: Any) -> Any:
@@ -69,39 +74,55 @@ def test_gradients_end_at_the_first_state(count: int) -> None:
     assert len(of_inputs) == count - 1
 
 
-def product_module() -> Any:
-    """Return x -> (conv(x) * conv(x)) -> mean -> logits."""
-    generator = np.random.default_rng(0)
-    x = relax.Var("x", relax.TensorType((1, 4, 4, 3), "int8"))
+def linear(depth: int, channels: int, point: int, name: str) -> tuple[Any, list[Any]]:
+    """Return attributes and constants of a pointwise convolution."""
+    generator = np.random.default_rng(len(name))
+    scales: dict[str, Any] = {"input_scale": 0.05, "output_scale": 0.05, "layer": name}
+    window: dict[str, Any] = {"strides": (1, 1), "padding": (0,) * 4, "dilation": (1, 1)}
+    attrs = QConv2DAttributes(point, 3, -128, 127, **window, **scales)
+    weight = generator.integers(-127, 128, (channels, 1, 1, depth)).astype(np.int8)
+    bias = generator.integers(-500, 500, channels).astype(np.int32)
+    scaling = numerics.quantize_multiplier(np.full(channels, 0.004))
+    return attrs, [constant(array) for array in (weight, bias, *scaling)]
 
-    def linear(depth: int, channels: int, point: int, name: str) -> tuple[Any, list[Any]]:
-        scales: dict[str, Any] = {"input_scale": 0.05, "output_scale": 0.05, "layer": name}
-        window: dict[str, Any] = {"strides": (1, 1), "padding": (0,) * 4, "dilation": (1, 1)}
-        attrs = QConv2DAttributes(point, 3, -128, 127, **window, **scales)
-        weight = generator.integers(-127, 128, (channels, 1, 1, depth)).astype(np.int8)
-        bias = generator.integers(-500, 500, channels).astype(np.int32)
-        scaling = numerics.quantize_multiplier(np.full(channels, 0.004))
-        return attrs, [constant(array) for array in (weight, bias, *scaling)]
+
+Mix = Callable[[Callable[[Any], Any], Any, Any], Any]
+
+
+def branched_module(mix: Mix, point: int) -> Any:
+    """Return x -> mix(conv(x), conv(x)) -> conv -> mean -> logits."""
+    x = relax.Var("x", relax.TensorType((1, 4, 4, 3), "int8"))
 
     def body(builder: relax.BlockBuilder) -> list[Any]:
         branches = []
-        for name in ("one", "two"):
+        for name in ("one", "second"):
             attrs, constants = linear(3, 6, 1, name)
             branches.append(builder.emit(QCONV2D(attrs, x, *constants), name))
-        product = qmul.attributes((0.05, 0.05, 0.05), (3, 3, -4))
-        mixed = builder.emit(qmul.QMUL(product, *branches), "product")
-        attrs, constants = linear(6, 3, -4, "last")
+        mixed = builder.emit(mix(builder.emit, *branches), "mixed")
+        attrs, constants = linear(spec_of(mixed).shape[3], 3, point, "last")
         pixels = builder.emit(QCONV2D(attrs, mixed, *constants), "pixels")
-        mean = QMeanAttributes((1, 2), 0, 3, 3, *fold_count(1.0, 16))
+        count = spec_of(pixels).elements // 3
+        mean = QMeanAttributes((1, 2), 0, 3, 3, *fold_count(1.0, count))
         return [builder.emit(QMEAN(mean, pixels), "logits")]
 
     attrs = {"tiny.output_scales": [0.05], "tiny.output_zero_points": [3]}
     return build([x], body, attrs)
 
 
-def test_products_of_branches() -> None:
-    module = product_module()
-    updates = [LayerUpdate(name, (0, 1, 2), True) for name in ("one", "two")]
+def product(emit: Any, a: Any, b: Any) -> Any:
+    return qmul.QMUL(qmul.attributes((0.05, 0.05, 0.05), (3, 3, -4)), a, b)
+
+
+def moves(emit: Any, a: Any, b: Any) -> Any:
+    """One branch larger by a border, the other by repeating rows, side by side."""
+    padded = emit(PAD(PadAttributes((0, 1, 0, 0), (0, 3, 0, 0), 3), a))
+    return CONCAT(ConcatAttributes(3), padded, emit(RESIZE(ResizeAttributes((2, 1)), b)))
+
+
+@pytest.mark.parametrize(("mix", "point"), [(product, -4), (moves, 3)])
+def test_branches_have_gradients(mix: Mix, point: int) -> None:
+    module = branched_module(mix, point)
+    updates = [LayerUpdate(name, (0, 1, 2), True) for name in ("one", "second")]
     separate = SeparateTrainables(updates)
     derived = DeriveGradients()(separate(module))
     image = np.random.default_rng(1).integers(-128, 128, (1, 4, 4, 3), np.int8)

@@ -73,6 +73,47 @@ NETS: dict[str, tuple[Any, list[Any]]] = {
         lambda layers, x: functional.avg_pool2d(x, 3, 2, 1, count_include_pad=False),
         [],
     ),
+    "product": (lambda layers, x: x * layers[0](x), [nn.Conv2d(3, 3, 1)]),
+    "square": (lambda layers, x: (lambda y: y * y)(layers[0](x)), [nn.Conv2d(3, 4, 3)]),
+    "gate": (
+        lambda layers, x: layers[0](x.mean(dim=(2, 3), keepdim=True)) * x,
+        [nn.Conv2d(3, 3, 1)],
+    ),
+    "number as a gate": (lambda layers, x: x * layers[0](x), [nn.Conv2d(3, 1, (12, 9))]),
+    "gate of rows": (
+        lambda layers, x: (lambda y: layers[1](y) * y)(layers[0](x.flatten(2))),
+        [nn.Flatten(), nn.Linear(324, 324)],
+    ),
+    "hard swish": (lambda layers, x: functional.hardswish(layers[0](x)), [nn.Conv2d(3, 4, 3)]),
+    "sum over the image": (
+        lambda layers, x: layers[0](x.mean(dim=(2, 3), keepdim=True)) + x,
+        [nn.Conv2d(3, 3, 1)],
+    ),
+    "less a number": (lambda layers, x: (x - 3) * x - torch.tensor([[[1.0]], [[2]], [[3]]]), []),
+    "by a number": (lambda layers, x: layers[0](x / 3) * torch.relu(0.5 * x), [nn.Conv2d(3, 3, 1)]),
+    "by channel": (
+        lambda layers, x: x * torch.tensor([0.5, 2.0, -1.0]).reshape(3, 1, 1),
+        [],
+    ),
+    "by column": (lambda layers, x: x * torch.tensor([0.5, -2.0, 4.0] * 3), []),
+    "concatenated": (
+        lambda layers, x: torch.cat([layers[0](x), x, torch.relu(layers[1](x))], 1),
+        [nn.Conv2d(3, 4, 1), nn.Conv2d(3, 2, 1)],
+    ),
+    "concatenated rows": (lambda layers, x: torch.cat([x, torch.relu(x)], 2), []),
+    "concatenated logits": (
+        lambda layers, x: (lambda y: torch.cat([layers[0](y), layers[1](y)], -1))(x.flatten(1)),
+        [nn.Linear(324, 3), nn.Linear(324, 2)],
+    ),
+    "padded": (
+        lambda layers, x: layers[0](functional.pad(x, (1, 2, 0, 1))),
+        [nn.Conv2d(3, 4, 3)],
+    ),
+    "padded by a value": (lambda layers, x: functional.pad(x, (0, 0, 0, 0, 1, 2), value=-0.3), []),
+    "upsampled": (
+        lambda layers, x: functional.interpolate(layers[0](x), scale_factor=(2, 3)),
+        [nn.Conv2d(3, 4, 3)],
+    ),
 }
 
 
@@ -91,6 +132,12 @@ def test_normalisation_goes_into_the_layer() -> None:
     assert sorted(names) == ["float_clip", "float_conv2d", "transpose", "transpose"]
 
 
+def test_a_layer_that_is_read_twice_stays_one() -> None:
+    for name in ("read twice", "square", "hard swish"):
+        _, program = exported(*NETS[name][:1], *NETS[name][1])
+        assert operators(rewritten(program)).count("float_conv2d") == 1
+
+
 def test_layouts_change_at_the_ends_alone() -> None:
     _, program = exported(
         lambda layers, x: layers[1](torch.relu(layers[0](x))).flatten(1),
@@ -100,11 +147,35 @@ def test_layouts_change_at_the_ends_alone() -> None:
     assert operators(rewritten(program)).count("transpose") == 2
 
 
+def test_operators_between_layers_take_their_layout() -> None:
+    def forward(layers: Any, x: Any) -> Any:
+        x = layers[0](x)
+        x = functional.pad(torch.cat([x * torch.relu(x), 0.5 * torch.relu(x), x], 1), (1, 1, 1, 1))
+        x = functional.interpolate(layers[1](x), scale_factor=2)
+        return x * torch.relu(layers[2](x.mean((2, 3), keepdim=True)))
+
+    layers = [nn.Conv2d(3, 5, 3), nn.Conv2d(15, 4, 3), nn.Conv2d(4, 4, 1)]
+    _, program = exported(forward, *layers)
+    assert operators(rewritten(program)).count("transpose") == 2
+
+
 @pytest.mark.parametrize(
     ("forward", "operator"),
     [
         (lambda layers, x: torch.sin(x), "sin"),
-        (lambda layers, x: x * x, "multiply"),
+        (lambda layers, x: x * functional.avg_pool2d(x, (12, 1)), "multiply"),
+        (lambda layers, x: 2 / x, "divide"),
+        (lambda layers, x: x / torch.relu(x), "divide"),
+        (lambda layers, x: x + functional.avg_pool2d(x, (12, 1)), "add"),
+        (lambda layers, x: 2 - x, "subtract"),
+        (lambda layers, x: x - torch.relu(x), "subtract"),
+        (lambda layers, x: torch.split(x, 2, 1)[0], "split"),
+        (lambda layers, x: torch.cat([x.flatten(), torch.tensor([1.0])]), "concat"),
+        (lambda layers, x: functional.pad(x, (1, 1, 1, 1), mode="reflect"), "pad"),
+        (lambda layers, x: functional.pad(x, (1, 1), value=-torch.inf), "pad"),
+        (lambda layers, x: functional.pad(x, (-1, 1)), "pad"),
+        (lambda layers, x: functional.interpolate(x, scale_factor=2, mode="bilinear"), "resize2d"),
+        (lambda layers, x: functional.interpolate(x, size=(13, 9)), "resize2d"),
         (lambda layers, x: functional.avg_pool2d(x, 3, 2, 1), "avg_pool2d"),
         (lambda layers, x: x.mean(dim=1), "mean"),
     ],

@@ -24,10 +24,14 @@ from tvm_tiny.relay_passes.sink_transposes import SinkTransposes
 from tvm_tiny.schedules import numerics, qadd, qmul
 from tvm_tiny.schedules.concat import CONCAT, ConcatAttributes
 from tvm_tiny.schedules.dequantize import DEQUANTIZE, DequantizeAttributes
+from tvm_tiny.schedules.dialect import Attributes
 from tvm_tiny.schedules.pad import PAD, PadAttributes
 from tvm_tiny.schedules.qdense import QDENSE, QDenseAttributes
 from tvm_tiny.schedules.qmean import QMEAN, QMeanAttributes, fold_count
 from tvm_tiny.schedules.quantize import QUANTIZE, QuantizeAttributes
+from tvm_tiny.schedules.training.float_add import FLOAT_ADD
+from tvm_tiny.schedules.training.float_mul import FLOAT_MUL
+from tvm_tiny.schedules.training.float_pad import FLOAT_PAD, FloatPadAttributes
 
 SHAPE = (2, 3, 4, 5)
 ADD = qadd.attributes((0.1, 0.2, 0.3), (1, 2, 3))
@@ -105,6 +109,43 @@ def test_a_transpose_passes_quantize() -> None:
     after = SinkTransposes()(before)
     assert operators(after) == ["quantize", "transpose"]
     assert_same_values(before, after)
+
+
+FLOAT_MOVED: dict[str, tuple[Callable[[Any], Any], list[str]]] = {
+    "pad": (
+        lambda t: FLOAT_PAD(FloatPadAttributes((0, 1, 2, 3), (4, 3, 2, 1), 0.5), t),
+        ["float_pad", "transpose"],
+    ),
+    "factor": (
+        lambda t: FLOAT_MUL(Attributes(), t, relax.const(np.array([0.5], np.float32))),
+        ["float_mul", "transpose"],
+    ),
+    "addend": (
+        lambda t: FLOAT_ADD(Attributes(), t, relax.const(np.array([0.5], np.float32))),
+        ["float_add", "transpose"],
+    ),
+    "square": (lambda t: FLOAT_MUL(Attributes(), t, t), ["float_mul", "transpose"]),
+}
+
+
+@pytest.mark.parametrize("name", FLOAT_MOVED)
+def test_a_transpose_passes_operators_of_floats(name: str) -> None:
+    operator, expected = FLOAT_MOVED[name]
+    data = tensor("x", SHAPE, "float32")
+    before = nested(operator(transposed(data, NHWC)), data)
+    after = SinkTransposes()(before)
+    assert operators(after) == expected
+    assert_same_values(before, after)
+
+
+def test_factors_of_channels_stay_where_channels_are() -> None:
+    data, gate = tensor("x", SHAPE, "float32"), tensor("g", (1, 3, 1, 1), "float32")
+    factor = relax.const(np.array([1, 2, 3], np.float32))
+    by_constant = FLOAT_MUL(Attributes(), transposed(data, NHWC), factor)
+    assert is_unchanged(nested(by_constant, data), SinkTransposes())
+    gated = FLOAT_MUL(Attributes(), transposed(data, NHWC), transposed(gate, (0, 2, 3, 1)))
+    assert "transpose" in operators(SinkTransposes()(nested(gated, data, gate)))
+    assert_same_values(nested(gated, data, gate), SinkTransposes()(nested(gated, data, gate)))
 
 
 BINARY = {

@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.support.evaluate_tiny import evaluate
+from tests.support.gradients import close
 from tvm_tiny import importers
 from tvm_tiny.pipeline import rewrite_for_training
+from tvm_tiny.relay_passes.derive_gradients import DeriveGradients
 from tvm_tiny.relay_passes.optimizer import Optimizer
+from tvm_tiny.relay_passes.separate_trainables import LayerUpdate, SeparateTrainables
 from tvm_tiny.training.build import build_training, predict_memory
 from tvm_tiny.training.firmware import TrainingFirmware
 from tvm_tiny.training.layers import trainable_layers
@@ -32,7 +36,7 @@ OPTIMIZERS: dict[str, tuple[Any, float, Any]] = {
 
 
 def small_net() -> Any:
-    """Return a net with every operator that has a float form; its last layer has four outputs."""
+    """Return a net of all sorts of layers and a residual; its last one has four outputs."""
 
     class Net(nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -53,6 +57,34 @@ def small_net() -> Any:
 
     torch.manual_seed(0)
     return Net().eval()
+
+
+def branched_net() -> Any:
+    """Return a net whose branches are padded, upsampled, gated, multiplied and concatenated."""
+
+    class Net(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 6, 3, 2, 1)
+            self.coarse = nn.Conv2d(6, 5, 3, 2, 1)
+            self.gate = nn.Conv2d(6, 6, 1)
+            self.mixed = nn.Conv2d(17, 8, 3, 2)
+            self.last = nn.Linear(8, CLASSES)
+
+        def forward(self, x: Any) -> Any:
+            x = torch.relu(self.stem(x / 2))
+            coarse = nn.functional.interpolate(self.coarse(x), scale_factor=2)
+            gated = x * nn.functional.relu6(self.gate(x.mean((2, 3), keepdim=True)))
+            x = torch.cat([coarse, gated * x, 0.5 * gated], 1)
+            x = nn.functional.hardswish(self.mixed(nn.functional.pad(x, (0, 1, 0, 1), value=0.1)))
+            return torch.softmax(self.last(x.mean((2, 3))), 1)
+
+    torch.manual_seed(0)
+    return Net().eval()
+
+
+NETS = {"small": small_net, "branched": branched_net}
+RUNS = [("small", name) for name in OPTIMIZERS] + [("branched", "sgd")]
 
 
 def exported(net: Any) -> Any:
@@ -87,10 +119,10 @@ def steps(built: TrainingFirmware, images: Array, labels: Array, rate: float) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_steps_are_those_of_torch(name: str) -> None:
+@pytest.mark.parametrize(("kind", "name"), RUNS)
+def test_steps_are_those_of_torch(kind: str, name: str) -> None:
     optimizer, rate, make = OPTIMIZERS[name]
-    net, (images, labels) = small_net(), samples(5)
+    net, (images, labels) = NETS[kind](), samples(5)
     built = build_training(exported(net), "cortex-m4", optimizer=optimizer, name="net")
     losses = steps(built, images, labels, rate)
     np.testing.assert_allclose(losses, torch_steps(net, make, images, labels), rtol=1e-4)
@@ -99,20 +131,37 @@ def test_steps_are_those_of_torch(name: str) -> None:
     np.testing.assert_allclose(built.predict(test), expected, rtol=1e-4, atol=1e-6)
     # an inference is no step of the optimizer
     np.testing.assert_array_equal(built.twin.state, before)
-    for parameter, layer in (
-        ("stem", "conv2d"),
-        ("depthwise", "conv2d_1"),
-        ("grouped", "conv2d_3"),
-    ):
-        weight = getattr(net, parameter).weight.detach().numpy().transpose(0, 2, 3, 1)
-        np.testing.assert_allclose(built.weights[f"{layer}_weight"], weight, 1e-4, 1e-6)
+    convolutions = [layer for layer in net.children() if isinstance(layer, nn.Conv2d)]
+    for number, layer in enumerate(convolutions):
+        weight = layer.weight.detach().numpy().transpose(0, 2, 3, 1)
+        state = "_".join(["conv2d", *([str(number)] if number else []), "weight"])
+        np.testing.assert_allclose(built.weights[state], weight, 1e-4, 1e-6)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_gradients_of_one_layer_alone_are_torchs(number: int) -> None:
+    net, (images, labels) = branched_net(), samples(1)
+    layer = [net.stem, net.coarse, net.gate, net.mixed][number]
+    layer_name = f"conv2d_{number}" if number else "conv2d"
+    separate = SeparateTrainables([LayerUpdate(layer_name, tuple(range(layer.in_channels)), True)])
+    module = rewrite_for_training(importers.load(exported(net)))
+    derived = DeriveGradients()(separate(module))
+    given = [images, labels.astype(np.int32), np.zeros(1, np.float32)]
+    loss, _, *found = evaluate(derived, *given, *(state.initial for state in separate.states))
+    expected = nn.functional.nll_loss(torch.log(net(torch.tensor(images))), torch.tensor(labels))
+    expected.backward()
+    assert loss[0] == pytest.approx(expected.item(), rel=1e-5)
+    for gradient, parameter in zip(found, (layer.weight, layer.bias), strict=True):
+        reference = parameter.grad.movedim(1, -1) if parameter.ndim == 4 else parameter.grad
+        assert np.any(gradient)
+        close(gradient, reference.numpy())
 
 
 @pytest.mark.qemu
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_the_firmware_takes_the_same_steps(name: str) -> None:
+@pytest.mark.parametrize(("kind", "name"), RUNS)
+def test_the_firmware_takes_the_same_steps(kind: str, name: str) -> None:
     optimizer, rate, _ = OPTIMIZERS[name]
-    built = build_training(exported(small_net()), "cortex-m4", optimizer=optimizer, name="net")
+    built = build_training(exported(NETS[kind]()), "cortex-m4", optimizer=optimizer, name="net")
     images, labels = samples(20)
     losses = steps(built, images, labels, rate)
     found = built.run_steps(images, labels, rate)

@@ -123,6 +123,25 @@ void tiny_add_gradients(const float *a, const float *b, float *y, int32_t count)
   }
 }
 
+void tiny_add_rows(const float *x, const float *row, float *y, int32_t rows, int32_t count) {
+  if (count == 1) {
+    float copies[SIXTEEN];
+    repeat(row[0], copies, SIXTEEN);
+    for (; rows > 0; rows -= SIXTEEN) {
+      const int32_t some = tiny_min(SIXTEEN, rows);
+      tiny_add_gradients(x, copies, y, some);
+      x += some;
+      y += some;
+    }
+    return;
+  }
+  for (; rows > 0; --rows) {
+    tiny_add_gradients(x, row, y, count);
+    x += count;
+    y += count;
+  }
+}
+
 void tiny_bias_gradient(const float *gradient, float *y, int32_t pixels, int32_t channels) {
   for (int32_t c = 0; c < channels; c += SIXTEEN) {
     tiny_sum_rows(gradient, channels, pixels, c, tiny_min(SIXTEEN, channels - c), y + c);

@@ -29,6 +29,9 @@ void tiny_masked_scale_by_rows(const float *gradient, const uint8_t *mask, const
 
 void tiny_add_gradients(const float *a, const float *b, float *y, int32_t count);
 
+/* The same row, of `count` numbers, added to each of `rows`. */
+void tiny_add_rows(const float *x, const float *row, float *y, int32_t rows, int32_t count);
+
 /* Sum over all pixels for each channel, in order. */
 void tiny_bias_gradient(const float *gradient, float *y, int32_t pixels, int32_t channels);
 

@@ -130,3 +130,18 @@ def rows(channels: int) -> Array:
     generator = np.random.default_rng(5)
     multipliers = generator.integers(1 << 30, (1 << 31) - 1, channels)
     return np.stack([multipliers, generator.integers(0, 12, channels)], axis=1).astype(np.int32)
+
+
+# A tensor, and what meets it whole or each of its rows.
+Pair = tuple[tuple[int, ...], tuple[int, ...]]
+PAIRS: list[Pair] = [
+    ((1, 3, 5, 7), (1, 3, 5, 7)),
+    ((1, 3, 5, 7), (1, 1, 1, 7)),
+    ((1, 2, 2, 16), (1, 1, 1, 16)),
+    ((1, 3, 5, 2), (1, 1, 5, 2)),
+    ((1, 3, 5, 7), (1, 1, 1, 1)),
+    ((1, 4, 4, 1), (1, 1, 1, 1)),
+    ((2, 33), (2, 33)),
+    ((3, 8), (8,)),
+    ((1,), (1,)),
+]
