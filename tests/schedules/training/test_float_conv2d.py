@@ -11,7 +11,7 @@ import torch
 
 from tests.schedules.training.training_cases import Case, floats, same_bits
 from tests.support.calls import side_by_side
-from tests.support.gradients import CONVOLUTIONS, Convolution, close, loss, torch_gradients
+from tests.support.gradients import CONVOLUTIONS, SAME, Convolution, close, loss, torch_gradients
 from tests.support.kernels import Library
 from tests.support.quick import quick_some
 from tvm_tiny.build_firmware import build
@@ -21,6 +21,19 @@ from tvm_tiny.schedules.training.float_conv2d import FLOAT_CONV2D, FloatConv2DAt
 DEPTHWISE = {
     "depthwise": Convolution((5, 6), 7, 7, (3, 3), padding=(1, 1, 1, 1), groups=7),
     "two outputs for an input": Convolution((5, 4), 3, 6, (2, 3), (2, 1), groups=3),
+    "depthwise, 37 channels": Convolution((5, 3), 37, 37, (5, 5), padding=SAME[5], groups=37),
+    "depthwise, stride of two": Convolution((8, 8), 24, 24, (7, 7), (2, 2), SAME[7], groups=24),
+    "depthwise, strided and dilated": Convolution(
+        (11, 12), 9, 9, (3, 3), (2, 4), (2, 3, 1, 2), (2, 2), groups=9
+    ),
+    "depthwise, uneven padding": Convolution(
+        (7, 6), 19, 19, (3, 2), (2, 2), (0, 0, 1, 1), groups=19
+    ),
+    "depthwise, window larger than the image": Convolution(
+        (2, 3), 8, 8, (7, 7), padding=SAME[7], groups=8
+    ),
+    "depthwise 1x1": Convolution((4, 5), 16, 16, groups=16),
+    "seventeen outputs for an input": Convolution((3, 4), 3, 51, (3, 3), (2, 2), SAME[3], groups=3),
 }
 ALL = {
     name: replace(convolution, zero_point=0)
