@@ -54,7 +54,7 @@ def kernel(attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSp
     """The result row by row; of depthwise convolutions of floats, tiles of channels."""
     is_float = data.dtype == "float32"
     if is_float and is_depthwise(attrs, data):
-        return float_depthwise.gradient_kernel(attrs, data, gradient)
+        return float_depthwise.weight_gradient_kernel(attrs, data, gradient)
     numbers, constants, scratch = parts(attrs, data, gradient)
     return runtime_kernel(
         "conv2d_weight_gradient",

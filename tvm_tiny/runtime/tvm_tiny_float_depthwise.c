@@ -7,7 +7,72 @@
 
 TINY_SCALAR_FLOATS
 
+enum { HALF = TINY_LANES / 2 };
+
 static const float zeros[TINY_LANES];
+
+/* The weights of some channels, tap by tap. */
+static void gather_weights(const float *weight, int32_t taps, int32_t lanes, float *tile) {
+  for (int32_t j = 0; j < lanes; ++j) {
+    for (int32_t tap = 0; tap < taps; ++tap) {
+      tile[tap * lanes + j] = *weight++;
+    }
+  }
+}
+
+/* Some channels of all outputs: sums of a pixel stay in registers over all taps. */
+static void sum_tile(const tiny_sweep *sweep, const float *data, const float *bias,
+                     const tiny_places *rows, const tiny_places *columns, const float *tile,
+                     int32_t lanes, float *output) {
+  const int32_t channels = sweep->channels;
+  const int32_t data_row = sweep->inputs * channels;
+  const int32_t tile_row = sweep->kernel_width * lanes;
+  tiny_vectors vectors = {.places = columns,
+                          .from = bias,
+                          .to = output,
+                          .a_unit = lanes,
+                          .b_unit = channels,
+                          .a_step = sweep->tap_right * lanes,
+                          .b_step = sweep->input_right * channels,
+                          .a_row = sweep->tap_down * tile_row,
+                          .b_row = sweep->input_down * data_row,
+                          .to_step = channels,
+                          .number = sweep->width,
+                          .lanes = lanes};
+  for (int32_t y = 0; y < sweep->height; ++y) {
+    vectors.a = tile + rows->a * tile_row;
+    vectors.b = data + rows->b * data_row;
+    vectors.rows = rows->count;
+    tiny_sum_vectors(&vectors);
+    vectors.to += sweep->width * channels;
+    ++rows;
+  }
+}
+
+void tiny_float_depthwise(const float *data, const float *weight, const float *bias,
+                          const int32_t *table, const int32_t *rows, const int32_t *columns,
+                          float *tile, float *output) {
+  tiny_sweep sweep;
+  memcpy(&sweep, table, sizeof sweep);
+  const int32_t taps = sweep.kernel_height * sweep.kernel_width;
+  for (int32_t channel = 0; channel < sweep.channels;) {
+    const int32_t left = sweep.channels - channel;
+    const int32_t lanes = left >= TINY_LANES ? TINY_LANES : tiny_min(HALF, sweep.channels);
+    /* the last tile takes channels before it once more rather than be narrower */
+    const int32_t first = tiny_min(channel, sweep.channels - lanes);
+    gather_weights(weight + first * taps, taps, lanes, tile);
+    sum_tile(&sweep, data + first, bias != NULL ? bias + first : zeros,
+             (const tiny_places *)(const void *)rows, (const tiny_places *)(const void *)columns,
+             tile, lanes, output + first);
+    channel = first + lanes;
+  }
+}
+
+void tiny_float_depthwise_input_gradient(const float *gradient, const float *weight,
+                                         const int32_t *table, const int32_t *rows,
+                                         const int32_t *columns, float *tile, float *output) {
+  tiny_float_depthwise(gradient, weight, NULL, table, rows, columns, tile, output);
+}
 
 typedef struct {
   tiny_window window;
@@ -19,15 +84,14 @@ typedef struct {
 
 /* Channels of a tile that begins at `channel`: those of a loop, or one by one. */
 static int32_t lanes_of(const tiny_window *window, int32_t channel) {
-  const int32_t half = TINY_LANES / 2;
-  if (window->outputs != window->channels || window->outputs < half) {
+  if (window->outputs != window->channels || window->outputs < HALF) {
     return 1;
   }
-  return window->outputs - channel >= TINY_LANES ? TINY_LANES : half;
+  return window->outputs - channel >= TINY_LANES ? TINY_LANES : HALF;
 }
 
-/* Sums of one channel, which stay in a register over all pixels of a tap. Not for its caller's
- * registers: it is a loop of seven instructions.
+/* Sums of one channel, which stay in a register over all pixels of a tap. Apart from its caller, the
+ * loop has registers for all it needs.
  */
 static __attribute__((noinline)) void sum_channel(const tiny_vectors *vectors) {
   const int32_t a_step = vectors->a_step;
