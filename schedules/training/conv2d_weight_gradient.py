@@ -13,6 +13,7 @@ from tvm_tiny.schedules.dialect import Array, Kernel, Operator, TensorSpec, defi
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
 from tvm_tiny.schedules.training import float_depthwise
 from tvm_tiny.schedules.training.gradient_windows import (
+    FLOAT_SOURCES,
     SOURCES,
     SUMS,
     WeightGradientAttributes,
@@ -64,7 +65,7 @@ def kernel(attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSp
         numbers[1:] if is_float else numbers,  # floats have no zero point
         constants=constants,
         scratch=scratch,
-        sources=SOURCES,
+        sources=FLOAT_SOURCES if is_float else SOURCES,
     )
 
 

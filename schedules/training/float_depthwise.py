@@ -6,7 +6,7 @@ tap over all pixels. Where taps lie in the image is known here, so that no loop 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import gcd
 
 import numpy as np
@@ -14,17 +14,18 @@ import numpy as np
 from tvm_tiny.schedules.dialect import Argument, Array, Kernel, TensorSpec
 from tvm_tiny.schedules.runtime_kernel import Named, runtime_kernel
 from tvm_tiny.schedules.training.gradient_windows import (
+    DEPTHWISE_SOURCES,
     LANES,
     RUN_WORDS,
-    SOURCES,
     ConvGradientAttributes,
+    Parts,
     WeightGradientAttributes,
     floats,
+    update_kernel,
     window_table,
 )
 from tvm_tiny.schedules.window import WindowAttributes
 
-DEPTHWISE_SOURCES = (*SOURCES, "tvm_tiny_float_depthwise.h", "tvm_tiny_float_depthwise.c")
 Source = Callable[[int, int], int]  # where a tap of a place lies, negative where there is none
 
 
@@ -119,14 +120,29 @@ def weight_gradient_kernel(
     attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSpec
 ) -> Kernel:
     """The gradient of weights (output channels, kernel height, kernel width, 1)."""
-    window = window_table(attrs, data.shape, gradient.shape, attrs.kernel_size)
-    taps = int(np.prod(attrs.kernel_size))
+    _, constants, scratch = _weight_parts(attrs, data, gradient)
     return runtime_kernel(
         "conv2d_weight_gradient",
         "tiny_float_depthwise_weight_gradient",
         [("data", data), ("gradient", gradient)],
         TensorSpec((gradient.shape[3], *attrs.kernel_size, 1), "float32"),
-        constants=[("window", window)],
-        scratch=floats(taps * LANES + attrs.kernel_size[1] * RUN_WORDS),
+        constants=constants,
+        scratch=scratch,
         sources=DEPTHWISE_SOURCES,
     )
+
+
+def weight_update_kernel(attrs: WeightGradientAttributes, arguments: Sequence[Named]) -> Kernel:
+    """The same, applied to the weights."""
+    _, (_, data), (_, gradient), *_ = arguments
+    assert isinstance(data, TensorSpec) and isinstance(gradient, TensorSpec)
+    parts = _weight_parts(attrs, data, gradient)
+    function = "float_depthwise_weight_update"
+    return update_kernel("conv2d_weight_update", arguments, parts, function, DEPTHWISE_SOURCES)
+
+
+def _weight_parts(attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSpec) -> Parts:
+    window = window_table(attrs, data.shape, gradient.shape, attrs.kernel_size)
+    taps = int(np.prod(attrs.kernel_size))
+    scratch = floats(taps * LANES + attrs.kernel_size[1] * RUN_WORDS)
+    return (), [("window", window)], scratch

@@ -79,7 +79,8 @@ typedef struct {
   const float *data, *gradient;
   float *sums;                /* of a tile's taps */
   const tiny_places *columns; /* of each of the kernel's columns: inputs and outputs */
-  float *output;              /* the gradient */
+  float *output;              /* the gradient, or what is updated by a factor */
+  const float *factor;        /* rate * scale, or NULL */
 } weight_job;
 
 /* Channels of a tile that begins at `channel`: those of a loop, or one by one. */
@@ -90,8 +91,8 @@ static int32_t lanes_of(const tiny_window *window, int32_t channel) {
   return window->outputs - channel >= TINY_LANES ? TINY_LANES : HALF;
 }
 
-/* Sums of one channel, which stay in a register over all pixels of a tap. Apart from its caller, the
- * loop has registers for all it needs.
+/* Sums of one channel, which stay in a register over all pixels of a tap. Apart from its caller,
+ * the loop has registers for all it needs.
  */
 static __attribute__((noinline)) void sum_channel(const tiny_vectors *vectors) {
   const int32_t a_step = vectors->a_step;
@@ -145,14 +146,15 @@ static void sum_taps(const weight_job *job, int32_t channel, int32_t lanes) {
   }
 }
 
-/* Complete sums of a tile, channel by channel. */
-static void finish(const weight_job *job, int32_t channel, int32_t lanes) {
+/* Complete sums of a tile from a lane on, which become the gradient or go into the weights. */
+static void finish(const weight_job *job, int32_t channel, int32_t lane, int32_t lanes) {
   const int32_t taps = job->window.kernel_height * job->window.kernel_width;
-  float *output = job->output + channel * taps;
-  for (int32_t j = 0; j < lanes; ++j) {
+  float *output = job->output + (channel + lane) * taps;
+  for (int32_t j = lane; j < lanes; ++j) {
     const float *sum = job->sums + j;
     for (int32_t tap = 0; tap < taps; ++tap) {
-      *output++ = *sum;
+      *output = job->factor == NULL ? *sum : tiny_step_float(*output, *job->factor, *sum);
+      ++output;
       sum += lanes;
     }
   }
@@ -174,7 +176,7 @@ static void sum_weights(weight_job *job, float *scratch) {
     /* the last tile takes channels before it once more rather than be narrower */
     const int32_t first = tiny_min(channel, window->outputs - lanes);
     sum_taps(job, first, lanes);
-    finish(job, first, lanes);
+    finish(job, first, channel - first, lanes);
     channel = first + lanes;
   }
 }
@@ -183,5 +185,17 @@ void tiny_float_depthwise_weight_gradient(const float *data, const float *gradie
                                           const int32_t *table, float *scratch, float *output) {
   weight_job job = {.data = data, .gradient = gradient, .output = output};
   memcpy(&job.window, table, sizeof job.window);
+  sum_weights(&job, scratch);
+}
+
+void tiny_float_depthwise_weight_update(const float *weight, const float *data,
+                                        const float *gradient, const float *rate,
+                                        const float *scale, const int32_t *table, float *scratch,
+                                        float *updated) {
+  const float factor = rate[0] * scale[0];
+  weight_job job = {.data = data, .gradient = gradient, .output = updated, .factor = &factor};
+  memcpy(&job.window, table, sizeof job.window);
+  const int32_t taps = job.window.kernel_height * job.window.kernel_width;
+  tiny_move_block(updated, weight, taps * job.window.outputs * (int32_t)sizeof *weight);
   sum_weights(&job, scratch);
 }

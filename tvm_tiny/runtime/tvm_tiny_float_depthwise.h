@@ -6,9 +6,9 @@
 
 #include <stdint.h>
 
-/* How outputs find what they are sums of; members in the order of a table. The output is an image of
- * height x width x channels. From one of an output's taps to the next, taps and inputs move by so
- * much.
+/* How outputs find what they are sums of; members in the order of a table. The output is an image
+ * of height x width x channels. From one of an output's taps to the next, taps and inputs move by
+ * so much.
  */
 typedef struct {
   int32_t height, width, channels;
@@ -36,5 +36,11 @@ void tiny_float_depthwise_input_gradient(const float *gradient, const float *wei
  */
 void tiny_float_depthwise_weight_gradient(const float *data, const float *gradient,
                                           const int32_t *window, float *scratch, float *output);
+
+/* Its step of descent, with one scale for all; `updated` may be `weight`. */
+void tiny_float_depthwise_weight_update(const float *weight, const float *data,
+                                        const float *gradient, const float *rate,
+                                        const float *scale, const int32_t *window, float *scratch,
+                                        float *updated);
 
 #endif /* TVM_TINY_FLOAT_DEPTHWISE_H */

@@ -35,6 +35,7 @@ DEPTHWISE = {
     "depthwise 1x1": Convolution((4, 5), 16, 16, groups=16),
     "seventeen outputs for an input": Convolution((3, 4), 3, 51, (3, 3), (2, 2), SAME[3], groups=3),
 }
+UPDATE = ("weight", "data", "gradient", "rate", "scale")
 ALL = {
     name: replace(convolution, zero_point=0)
     for name, convolution in (CONVOLUTIONS | DEPTHWISE).items()
@@ -49,6 +50,8 @@ def sample(convolution: Convolution, seed: int) -> dict[str, Array]:
         "weight": floats(convolution.weight.shape, seed + 10),
         "bias": floats((convolution.outputs,), seed + 20),
         "gradient": convolution.sample(seed)["gradient"],
+        "rate": np.full(1, 0.37, np.float32),
+        "scale": np.ones(1, np.float32),
     }
 
 
@@ -57,11 +60,12 @@ def attributes(convolution: Convolution) -> FloatConv2DAttributes:
 
 
 def cases(convolution: Convolution) -> dict[str, Case]:
-    of_input, of_weight, _ = convolution.operators
+    of_input, of_weight, update = convolution.operators
     parts: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
         "forward": (FLOAT_CONV2D, attributes(convolution), ("data", "weight", "bias")),
         "input": (of_input, convolution.input_attributes, ("gradient", "weight")),
         "weight": (of_weight, convolution.weight_attributes, ("data", "gradient")),
+        "update": (update, convolution.weight_attributes, UPDATE),
     }
     numbers = [sample(convolution, seed) for seed in range(2)]
     return {
