@@ -53,15 +53,8 @@ def _scale_behind_mask(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
     return operator("masked_scale", *arguments, factor=factor, layer=outer.layer)
 
 
-def _is_float(parameter: ir.Expr) -> bool:
-    """Float parameters are updated by themselves, once their gradient is complete."""
-    return spec_of(parameter).dtype == "float32"
-
-
 def _update_weights(name: str, pattern: Any) -> Any:
-    def fuse(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
-        if _is_float(match[PARAMETER]):
-            return call
+    def fuse(_: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
         fields = vars(attributes_of(match[pattern]))
         arguments = [match[part] for part in (PARAMETER, DATA, GRADIENT, RATE, SCALE)]
         return operator(name, *arguments, **fields)
@@ -70,8 +63,8 @@ def _update_weights(name: str, pattern: Any) -> Any:
 
 
 def _update_bias(call: ir.Call, match: dict[Any, ir.Expr]) -> ir.Expr:
-    if _is_float(match[PARAMETER]):
-        return call
+    if spec_of(match[PARAMETER]).dtype == "float32":
+        return call  # a gradient of few floats, by itself
     attrs = attributes_of(call)
     arguments = [match[part] for part in (PARAMETER, GRADIENT, RATE, SCALE)]
     return operator("bias_update", *arguments, limit=attrs.limit, layer=attrs.layer)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tvm_tiny.schedules.dialect import Argument, Array, Kernel, Operator, TensorSpec, define
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
+from tvm_tiny.schedules.training import float_depthwise
 from tvm_tiny.schedules.training.gradient_windows import (
     SOURCES,
     SUMS,
@@ -46,6 +47,8 @@ def macs(attrs: ConvGradientAttributes, gradient: TensorSpec, weight: Argument) 
 def kernel(attrs: ConvGradientAttributes, gradient: TensorSpec, weight: Argument) -> Kernel:
     """Panels of 24 input channels; nothing of the result is final before the end."""
     output = infer(attrs, gradient, weight)
+    if float_depthwise.is_alike(attrs.groups, weight):
+        return float_depthwise.input_gradient_kernel(attrs, gradient, weight, output)
     per_group = weight.shape[0] // attrs.groups
     blocks = -(-per_group // LARGEST_BLOCK)
     block = -(-per_group // blocks)

@@ -11,7 +11,9 @@ import numpy as np
 
 from tvm_tiny.schedules.dialect import Array, Kernel, Operator, TensorSpec, define
 from tvm_tiny.schedules.runtime_kernel import runtime_kernel
+from tvm_tiny.schedules.training import float_depthwise
 from tvm_tiny.schedules.training.gradient_windows import (
+    FLOAT_SOURCES,
     SOURCES,
     SUMS,
     WeightGradientAttributes,
@@ -50,9 +52,11 @@ def macs(attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSpec
 
 
 def kernel(attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSpec) -> Kernel:
-    """The result row by row."""
-    numbers, constants, scratch = parts(attrs, data, gradient)
+    """The result row by row; of depthwise convolutions of floats, tiles of channels."""
     is_float = data.dtype == "float32"
+    if is_float and is_depthwise(attrs, data):
+        return float_depthwise.weight_gradient_kernel(attrs, data, gradient)
+    numbers, constants, scratch = parts(attrs, data, gradient)
     return runtime_kernel(
         "conv2d_weight_gradient",
         f"tiny_{'float_' if is_float else ''}conv2d_weight_gradient",
@@ -61,8 +65,13 @@ def kernel(attrs: WeightGradientAttributes, data: TensorSpec, gradient: TensorSp
         numbers[1:] if is_float else numbers,  # floats have no zero point
         constants=constants,
         scratch=scratch,
-        sources=SOURCES,
+        sources=FLOAT_SOURCES if is_float else SOURCES,
     )
+
+
+def is_depthwise(attrs: WeightGradientAttributes, data: TensorSpec) -> bool:
+    """Whether each group has one input channel."""
+    return attrs.groups == data.shape[3] > 1
 
 
 def parts(

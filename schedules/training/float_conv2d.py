@@ -11,6 +11,7 @@ import numpy as np
 
 from tvm_tiny.schedules.dialect import Argument, Array, Kernel, Operator, TensorSpec, define
 from tvm_tiny.schedules.runtime_kernel import Named, runtime_kernel
+from tvm_tiny.schedules.training import float_depthwise
 from tvm_tiny.schedules.training.gradient_windows import (
     SOURCES,
     SUMS,
@@ -58,6 +59,8 @@ def kernel(
 ) -> Kernel:
     """Panels of 24 output channels; nothing of the result is final before the end."""
     output = infer(attrs, data, weight, bias)
+    if float_depthwise.is_alike(attrs.groups, weight):
+        return float_depthwise.kernel(attrs, data, weight, bias, output)
     size = (weight.shape[1], weight.shape[2])
     blocks = -(-weight.shape[3] // LARGEST_BLOCK)
     block = -(-weight.shape[3] // blocks)

@@ -25,7 +25,10 @@ SOURCES = (
     "tvm_tiny_gradient.h",
     "tvm_tiny_gradient_sums.c",
     "tvm_tiny_gradient_sums.h",
+    "tvm_tiny_weight_columns.h",
 )
+FLOAT_SOURCES = (*SOURCES, "tvm_tiny_float_gradient.c")
+DEPTHWISE_SOURCES = (*SOURCES, "tvm_tiny_float_depthwise.h", "tvm_tiny_float_depthwise.c")
 LARGEST_WEIGHT = 127  # of trained weights; no -128
 SUMS = 24  # of a tile of convolutions, as in tvm_tiny_gradient_sums.h
 LANES = 16  # channels of a tile of depthwise convolutions
@@ -139,10 +142,17 @@ def floats(count: int) -> TensorSpec:
 Parts = tuple[Sequence[int], Sequence[tuple[str, Array]], TensorSpec | None]
 
 
-def update_kernel(name: str, arguments: Sequence[Named], parts: Parts) -> Kernel:
+def update_kernel(
+    name: str,
+    arguments: Sequence[Named],
+    parts: Parts,
+    function: str = "",
+    sources: Sequence[str] = SOURCES,
+) -> Kernel:
     """The kernel of a gradient that is applied as it comes; the weight is the first argument.
 
-    Each weight is written once its sum is complete; all others keep their bytes.
+    Each weight is written once its sum is complete; all others keep their bytes. The C function has
+    the kernel's name, if it is not told.
     """
     numbers, constants, scratch = parts
     weight = arguments[0][1]
@@ -150,12 +160,12 @@ def update_kernel(name: str, arguments: Sequence[Named], parts: Parts) -> Kernel
     run_time = sum(isinstance(argument, TensorSpec) for _, argument in arguments)
     return runtime_kernel(
         name,
-        f"tiny_{name}",
+        f"tiny_{function or name}",
         arguments,
         weight,
         numbers,
         constants=constants,
         scratch=scratch,
-        sources=SOURCES,
+        sources=sources,
         overlaps=(Overlap(0, is_exact=True), *[None] * (run_time - 1)),
     )

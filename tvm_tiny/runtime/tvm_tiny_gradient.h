@@ -55,6 +55,13 @@ void tiny_conv2d_weight_update(const int8_t *weight, const int8_t *data, const f
                                const int32_t *window, float *scratch, int8_t *updated,
                                int32_t zero_point, int32_t count, int32_t chunk, int32_t rows);
 
+/* The same of floats, with one scale for all; what would not be finite stays. */
+void tiny_float_conv2d_weight_update(const float *weight, const float *data, const float *gradient,
+                                     const float *rate, const float *scale,
+                                     const int16_t *channels, const int32_t *window,
+                                     float *scratch, float *updated, int32_t count, int32_t chunk,
+                                     int32_t rows);
+
 /* The same of depthwise convolutions. `scratch` holds the weights of `lanes` channels, 16 or 8;
  * their gradient, if it `is_copied`, and then the output may lie over it; a run for each row and
  * column of the input.

@@ -11,7 +11,7 @@ import torch
 
 from tests.schedules.training.training_cases import Case, floats, same_bits
 from tests.support.calls import side_by_side
-from tests.support.gradients import CONVOLUTIONS, Convolution, close, loss, torch_gradients
+from tests.support.gradients import CONVOLUTIONS, SAME, Convolution, close, loss, torch_gradients
 from tests.support.kernels import Library
 from tests.support.quick import quick_some
 from tvm_tiny.build_firmware import build
@@ -21,7 +21,21 @@ from tvm_tiny.schedules.training.float_conv2d import FLOAT_CONV2D, FloatConv2DAt
 DEPTHWISE = {
     "depthwise": Convolution((5, 6), 7, 7, (3, 3), padding=(1, 1, 1, 1), groups=7),
     "two outputs for an input": Convolution((5, 4), 3, 6, (2, 3), (2, 1), groups=3),
+    "depthwise, 37 channels": Convolution((5, 3), 37, 37, (5, 5), padding=SAME[5], groups=37),
+    "depthwise, stride of two": Convolution((8, 8), 24, 24, (7, 7), (2, 2), SAME[7], groups=24),
+    "depthwise, strided and dilated": Convolution(
+        (11, 12), 9, 9, (3, 3), (2, 4), (2, 3, 1, 2), (2, 2), groups=9
+    ),
+    "depthwise, uneven padding": Convolution(
+        (7, 6), 19, 19, (3, 2), (2, 2), (0, 0, 1, 1), groups=19
+    ),
+    "depthwise, window larger than the image": Convolution(
+        (2, 3), 8, 8, (7, 7), padding=SAME[7], groups=8
+    ),
+    "depthwise 1x1": Convolution((4, 5), 16, 16, groups=16),
+    "seventeen outputs for an input": Convolution((3, 4), 3, 51, (3, 3), (2, 2), SAME[3], groups=3),
 }
+UPDATE = ("weight", "data", "gradient", "rate", "scale")
 ALL = {
     name: replace(convolution, zero_point=0)
     for name, convolution in (CONVOLUTIONS | DEPTHWISE).items()
@@ -36,6 +50,8 @@ def sample(convolution: Convolution, seed: int) -> dict[str, Array]:
         "weight": floats(convolution.weight.shape, seed + 10),
         "bias": floats((convolution.outputs,), seed + 20),
         "gradient": convolution.sample(seed)["gradient"],
+        "rate": np.full(1, 0.37, np.float32),
+        "scale": np.ones(1, np.float32),
     }
 
 
@@ -44,11 +60,12 @@ def attributes(convolution: Convolution) -> FloatConv2DAttributes:
 
 
 def cases(convolution: Convolution) -> dict[str, Case]:
-    of_input, of_weight, _ = convolution.operators
+    of_input, of_weight, update = convolution.operators
     parts: dict[str, tuple[Any, Any, tuple[str, ...]]] = {
         "forward": (FLOAT_CONV2D, attributes(convolution), ("data", "weight", "bias")),
         "input": (of_input, convolution.input_attributes, ("gradient", "weight")),
         "weight": (of_weight, convolution.weight_attributes, ("data", "gradient")),
+        "update": (update, convolution.weight_attributes, UPDATE),
     }
     numbers = [sample(convolution, seed) for seed in range(2)]
     return {

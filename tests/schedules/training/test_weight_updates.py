@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.schedules.training import test_float_conv2d as floats
+from tests.schedules.training.training_cases import library_of, same_bits
 from tests.support import kernels
 from tests.support.gradients import ALL, Convolution
 from tests.support.quick import names_that_run, quick_some
@@ -44,6 +46,16 @@ def library(
         gradient = kernels.Job(operator.kernel(attrs, *inputs), operator.infer(attrs, *inputs))
         jobs[f"{name}/gradient"] = gradient
     return kernels.build(jobs, tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="module")
+def float_library(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> kernels.Library:
+    names = names_that_run(request, floats.ALL)
+    parts = [f"{name}, {part}" for name in names for part in ("weight", "update")]
+    folder = tmp_path_factory.mktemp("kernels")
+    return library_of({part: floats.CASES[part] for part in parts}, folder)
 
 
 def _expected(convolution: Convolution, sample: Sample, slope: Array) -> Array:
@@ -118,3 +130,23 @@ def test_halves_go_to_even_numbers(library: kernels.Library, name: str) -> None:
         sample["gradient"][:], sample["rate"][:], sample["scale"][:] = 0.5, 1, 1
         updated = _check(library, name, sample)
         assert int(updated.flat[0]) == max(round(weight - 0.5), -LARGEST_WEIGHT)
+
+
+@quick_some("name", floats.ALL, 7)
+@pytest.mark.parametrize("value", [1.0, np.inf, np.nan])
+def test_floats_descend_by_their_gradient(
+    float_library: kernels.Library, name: str, value: float
+) -> None:
+    convolution = floats.ALL[name]
+    sample = floats.sample(convolution, 1)
+    sample["gradient"].flat[0] = value
+    inputs = [sample[key] for key in NAMES]
+    (slope,) = float_library.run(f"{name}, weight/portable", [inputs[1:3]])
+    attrs = SgdUpdateAttributes(0, convolution.channels, LARGEST_WEIGHT)
+    expected = SGD_UPDATE.meaning(attrs, inputs[0], slope, *inputs[3:])
+    update = f"{name}, update/portable"
+    over = kernels.Over(0, 0)
+    for result in float_library.run_all([(update, inputs, None), (update, inputs, over)]):
+        assert same_bits(result, expected)
+    assert np.isfinite(expected).all()
+    assert value != 1 or np.any(expected != sample["weight"])
