@@ -74,6 +74,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_all_data(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {"tvm_tiny/py.typed", "tvm_tiny/runtime/tvm_tiny.h"}

@@ -46,7 +46,7 @@ def texts(layer: str, features: tuple[str, ...]) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.usefixtures("usual")
-@pytest.mark.parametrize("features", FEATURES)
+@quick_first("features", FEATURES)
 @quick_first("layer", LAYERS)
 def test_kernels_are_the_same(layer: str, features: str) -> None:
     slow = texts(layer, FEATURES[features])

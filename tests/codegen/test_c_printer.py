@@ -123,6 +123,7 @@ def grown(generator: random.Random, depth: int) -> tuple[Any, int]:
     return make(x, y), compute(x_value, y_value)
 
 
+@pytest.mark.slow
 def test_random_expressions_have_their_value(tmp_path: Path) -> None:
     generator = random.Random(0)
     drawn = [grown(generator, generator.randint(1, 4)) for _ in range(300)]

@@ -68,7 +68,7 @@ def test_the_same_model_gives_the_same_bytes(name: str) -> None:
     assert code_of(name) == code_of(name)
 
 
-@pytest.mark.parametrize("compiler", ["gcc", "cortex-m3", "cortex-m4"])
+@quick_first("compiler", ["gcc", "cortex-m3", "cortex-m4"])
 @quick_first("features", [("dsp",), ()], ids=["dsp", "portable"])
 def test_no_compiler_warns(compiler: str, features: tuple[str, ...], tmp_path: Path) -> None:
     command = COMPILERS[compiler]

@@ -159,8 +159,8 @@ def test_operators_between_layers_take_their_layout() -> None:
     assert operators(rewritten(program)).count("transpose") == 2
 
 
-@pytest.mark.parametrize(
-    ("forward", "operator"),
+@quick_some(
+    "forward, operator",
     [
         (lambda layers, x: torch.sin(x), "sin"),
         (lambda layers, x: x * functional.avg_pool2d(x, (12, 1)), "multiply"),
@@ -179,6 +179,7 @@ def test_operators_between_layers_take_their_layout() -> None:
         (lambda layers, x: functional.avg_pool2d(x, 3, 2, 1), "avg_pool2d"),
         (lambda layers, x: x.mean(dim=1), "mean"),
     ],
+    every=5,
 )
 def test_operators_without_a_float_form_are_refused(forward: Any, operator: str) -> None:
     _, program = exported(forward)

@@ -281,7 +281,7 @@ def random_graph(seed: int, count: int, window: int = 1000) -> Program:
     return graph.program(inputs, outputs)
 
 
-@pytest.mark.parametrize("first_seed", range(0, 240, 40))
+@quick_first("first_seed", range(0, 240, 40))
 def test_no_order_is_better(first_seed: int) -> None:
     for seed in range(first_seed, first_seed + 40):
         program = random_graph(seed, 1 + seed % 8)
@@ -327,7 +327,8 @@ def test_only_what_is_fullest_changes() -> None:
     assert names_of(ordered) == first + second
 
 
-@quick_first("window", [30, 4, 10, 1000])
+@pytest.mark.slow
+@pytest.mark.parametrize("window", [4, 10, 30, 1000])
 def test_a_large_graph_takes_little_work(window: int) -> None:
     """A million calls are about half a second."""
     program = random_graph(1, 200, window)

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.programs import drifting_program, random_program, wild_program
+from tests.support.quick import quick_first
 from tests.support.work import calls_of
 from tvm_tiny.relay_passes._arena_bounds import needed_bytes
 from tvm_tiny.relay_passes._intervals import Interval, allowed_overlaps, live_intervals
@@ -283,7 +284,7 @@ def test_shifts_are_those_of_the_declaration_rounded_down() -> None:
     assert allowed_overlaps(graph, live_intervals(graph)) == {("t0", "t1"): Overlap(-32)}
 
 
-@pytest.mark.parametrize("grown", [random_program, wild_program, drifting_program])
+@quick_first("grown", [random_program, wild_program, drifting_program])
 def test_random_programs_meet_the_bound(grown: Callable[[int, int], Program]) -> None:
     excess = []
     for seed in range(60):
@@ -295,6 +296,7 @@ def test_random_programs_meet_the_bound(grown: Callable[[int, int], Program]) ->
     assert sum(part > 0.01 for part in excess) <= 2
 
 
+@pytest.mark.slow
 def test_the_plan_of_a_large_program_takes_little_work() -> None:
     graph = wild_program(200, 200)
     assert calls_of(lambda: plan_arena(graph)) < 3e6

@@ -45,6 +45,7 @@ def test_with_room_for_all_nothing_is_cut(program: Program) -> None:
     assert found.instructions == sum(layer.chosen.instructions for layer in program.layers)
 
 
+@pytest.mark.slow
 def test_expanded_tensors_never_exist_whole(chain: Chain, program: Program) -> None:
     expanded = 16 * 16 * 32
     found = StageSearch(program).within(expanded)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from tests.support import shared
+from tests.support.quick import quick_first
 from tests.support.tflite_writer import BUFFER_ALIGNMENT, Model, Operator, Tensor, read, write
 
 SCALE = (0.5,)
@@ -20,7 +21,7 @@ def small_model(operator: Operator) -> Model:
 DENSE = Operator("FULLY_CONNECTED", (0, 1, -1), (2,), {"fused_activation_function": "RELU"})
 
 
-@pytest.mark.parametrize("path", shared.shared_models())
+@quick_first("path", shared.shared_models())
 def test_a_real_model_survives_the_round_trip(path: str) -> None:
     model = read(shared.shared_path("models", path).read_bytes())
     again = read(write(model))

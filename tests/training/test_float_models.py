@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.evaluate_tiny import evaluate
 from tests.support.gradients import close
+from tests.support.quick import quick_first
 from tvm_tiny import importers
 from tvm_tiny.pipeline import rewrite_for_training
 from tvm_tiny.relay_passes.derive_gradients import DeriveGradients
@@ -138,7 +139,7 @@ def test_steps_are_those_of_torch(kind: str, name: str) -> None:
         np.testing.assert_allclose(built.weights[state], weight, 1e-4, 1e-6)
 
 
-@pytest.mark.parametrize("number", range(4))
+@quick_first("number", range(4))
 def test_gradients_of_one_layer_alone_are_torchs(number: int) -> None:
     net, (images, labels) = branched_net(), samples(1)
     layer = [net.stem, net.coarse, net.gate, net.mixed][number]

@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.support.quick import quick_first
 from tests.support.training import NET
 from tvm_tiny import zoo
 from tvm_tiny.pipeline import ALL_PASSES, TrainingPasses
@@ -36,7 +35,8 @@ def expected() -> list[np.ndarray]:
     return stepped(built(ALL_PASSES))
 
 
-@quick_first("passes", [NONE, *(replace(ALL_PASSES, **{n: False}) for n in NAMES)])
+@pytest.mark.slow
+@pytest.mark.parametrize("passes", [NONE, *(replace(ALL_PASSES, **{n: False}) for n in NAMES)])
 def test_the_step_is_the_same(passes: TrainingPasses, expected: list[np.ndarray]) -> None:
     for value, other in zip(stepped(built(passes)), expected, strict=True):
         np.testing.assert_allclose(value.astype(np.float64), other, atol=1)

@@ -45,6 +45,7 @@ def test_float_modules_say_what_the_architecture_says(net: Architecture) -> None
     assert memory(made) == memory(net)
 
 
+@pytest.mark.slow
 def test_float_modules_run() -> None:
     """With weights bound, as any Relax module."""
     net = NETS["odd"]
