@@ -34,7 +34,8 @@ def part_of(program: Program, part: float) -> int:
     return int(plan_arena(program).arena_bytes * part)
 
 
-@quick_first("part", PARTS)
+@pytest.mark.slow
+@pytest.mark.parametrize("part", PARTS)
 def test_random_nets_give_the_same(part: float) -> None:
     seeds, nets = nets_of(2000, 4)
     inputs = inputs_of(nets)

@@ -10,15 +10,11 @@ import tvm_tiny
 from tests.frontends.compare import BAR, SAMPLES, agreement, check_layers
 from tests.support import nets
 
-QUICK = ("lenet", True)  # larger nets are slow
-CASES = [
-    pytest.param(net, per_channel, marks=() if (net, per_channel) == QUICK else pytest.mark.slow)
-    for net in nets.NETS
-    for per_channel in (True, False)
-]
+CASES = [(net, per_channel) for net in nets.NETS for per_channel in (True, False)]
 ON_EMULATOR = 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "per_channel"), CASES)
 def test_outputs_are_those_of_torch(net: str, per_channel: bool) -> None:
     program = nets.quantised_torch(net, per_channel)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.relay_passes.test_plan_arena import chain, check
 from tests.support.programs import drifting_program, random_program, wild_program
+from tests.support.quick import quick_first
 from tvm_tiny.errors import MissingExtraError
 from tvm_tiny.relay_passes._arena_bounds import lower_bound
 from tvm_tiny.relay_passes._intervals import allowed_overlaps, live_intervals
@@ -73,7 +74,7 @@ def test_without_time_nothing_is_decided() -> None:
     assert certificate.proven_bytes < plan.arena_bytes
 
 
-@pytest.mark.parametrize("grown", [drifting_program, wild_program, random_program])
+@quick_first("grown", [drifting_program, wild_program, random_program])
 def test_no_plan_needs_less_than_the_bound(grown: Callable[[int, int], Program]) -> None:
     """The solver knows nothing of the bound."""
     pytest.importorskip("ortools")

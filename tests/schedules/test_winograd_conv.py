@@ -124,7 +124,7 @@ def winograds(name: str) -> dict[str, Any]:
     return {c.variant: c for c in found if c.variant in VARIANTS and c.kernel is not None}
 
 
-@quick_some("name", SUITE.names, 13)
+@quick_some("name", SUITE.names, 26)
 def test_kernel_is_meaning(name: str, library: Library) -> None:
     SUITE.check_kernel(library, name)
 

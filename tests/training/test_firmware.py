@@ -47,6 +47,7 @@ def samples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(images, -128, 127).astype(np.int8), labels
 
 
+@pytest.mark.slow
 def test_training_learns(fresh: TrainingFirmware) -> None:
     data, test = samples(300), samples(100, seed=1)
     before = fresh.accuracy(*test)
