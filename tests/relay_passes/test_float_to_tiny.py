@@ -117,7 +117,7 @@ NETS: dict[str, tuple[Any, list[Any]]] = {
 }
 
 
-@quick_some("name", NETS, 3)
+@quick_some("name", NETS, 6)
 def test_module_gives_what_torch_gives(name: str) -> None:
     net, program = exported(*NETS[name][:1], *NETS[name][1])
     data = np.random.default_rng(0).normal(0, 1, SHAPE).astype(np.float32)

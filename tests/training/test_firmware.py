@@ -17,6 +17,8 @@ from tvm_tiny.training.build import build_training, predict_memory
 from tvm_tiny.training.firmware import TrainingFirmware
 from tvm_tiny.training.update_plan import SparseUpdate
 
+pytestmark = pytest.mark.slow
+
 RATE = 0.05
 STEPS = 50
 
@@ -47,7 +49,6 @@ def samples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return np.clip(images, -128, 127).astype(np.int8), labels
 
 
-@pytest.mark.slow
 def test_training_learns(fresh: TrainingFirmware) -> None:
     data, test = samples(300), samples(100, seed=1)
     before = fresh.accuracy(*test)
