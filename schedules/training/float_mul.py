@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from tvm_tiny.schedules import overlaps
 from tvm_tiny.schedules.dialect import (
     Argument,
     Array,
@@ -17,13 +16,7 @@ from tvm_tiny.schedules.dialect import (
     TensorSpec,
     define,
 )
-from tvm_tiny.schedules.runtime_kernel import runtime_kernel
-from tvm_tiny.schedules.training.float_steps import BACKWARD_SOURCES
-
-
-def infer(attrs: Attributes, a: TensorSpec, b: Argument) -> TensorSpec:
-    """The first's shape, float32."""
-    return TensorSpec(a.shape, "float32")
+from tvm_tiny.schedules.training.float_rows import infer, kernel_of
 
 
 def meaning(attrs: Attributes, a: Array, b: Array) -> Array:
@@ -33,19 +26,8 @@ def meaning(attrs: Attributes, a: Array, b: Array) -> Array:
 
 
 def kernel(attrs: Attributes, a: TensorSpec, b: Argument) -> Kernel:
-    """One pass over the elements, as gradients are scaled: by a scale for each, or each channel."""
-    count = int(np.prod(b.shape))
-    overlap = overlaps.elements(a, a)
-    over_b = [overlap if count == a.elements else None] if isinstance(b, TensorSpec) else []
-    return runtime_kernel(
-        "float_mul",
-        "tiny_scale_gradient",
-        [("a", a), ("b", b)],
-        infer(attrs, a, b),
-        [a.elements // count, count],
-        sources=BACKWARD_SOURCES,
-        overlaps=[overlap, *over_b],
-    )
+    """As gradients are scaled: by a scale for each element, or each channel."""
+    return kernel_of("float_mul", "tiny_scale_gradient", a, b)
 
 
 FLOAT_MUL = define(Operator("tiny.float_mul", Attributes, infer, meaning, kernel))

@@ -85,12 +85,9 @@ class _Listing(Mapping[int, Instruction]):
 
     def __init__(self, texts: Mapping[int, _Text]) -> None:
         self._texts = texts
-        self._decoded: dict[int, Instruction] = {}
 
     def __getitem__(self, address: int) -> Instruction:
-        if address not in self._decoded:
-            self._decoded[address] = _decode(self._texts[address])
-        return self._decoded[address]
+        return _decode(self._texts[address])
 
     def __contains__(self, address: object) -> bool:
         return address in self._texts

@@ -43,14 +43,9 @@ void tiny_float_conv2d_weight_gradient(const float *data, const float *gradient,
                                        const int16_t *channels, const int32_t *table,
                                        float *scratch, float *output, int32_t count, int32_t chunk,
                                        int32_t rows) {
-  weight_job job = {.window = window_of(table),
-                    .data = {.floats = data},
-                    .gradient = gradient,
-                    .channels = channels,
-                    .count = count,
-                    .panel = scratch,
-                    .sums = scratch + chunk * TINY_SUMS,
-                    .output = output};
+  const tiny_numbers numbers = {.floats = data};
+  weight_job job = job_of(numbers, gradient, channels, table, scratch, count, chunk);
+  job.output = output;
   sum_weights(&job, chunk, rows);
 }
 
@@ -59,19 +54,11 @@ void tiny_float_conv2d_weight_update(const float *weight, const float *data, con
                                      const int16_t *channels, const int32_t *table,
                                      float *scratch, float *updated, int32_t count, int32_t chunk,
                                      int32_t rows) {
-  weight_job job = {.window = window_of(table),
-                    .data = {.floats = data},
-                    .gradient = gradient,
-                    .channels = channels,
-                    .count = count,
-                    .panel = scratch,
-                    .sums = scratch + chunk * TINY_SUMS,
-                    .output = updated,
-                    .scale = scale,
-                    .rate = *rate};
-  const tiny_window *window = &job.window;
-  const int32_t taps = window->kernel_height * window->kernel_width;
-  const int32_t weights = window->outputs * taps * (window->channels / window->groups);
-  tiny_move_block(updated, weight, weights * (int32_t)sizeof *weight);
+  const tiny_numbers numbers = {.floats = data};
+  weight_job job = job_of(numbers, gradient, channels, table, scratch, count, chunk);
+  job.output = updated;
+  job.scale = scale;
+  job.rate = *rate;
+  tiny_move_block(updated, weight, weights_of(&job.window) * (int32_t)sizeof *weight);
   sum_weights(&job, chunk, rows);
 }

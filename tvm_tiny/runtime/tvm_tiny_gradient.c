@@ -127,15 +127,10 @@ void tiny_conv2d_weight_gradient(const int8_t *data, const float *gradient,
                                  const int16_t *channels, const int32_t *table, float *scratch,
                                  float *output, int32_t zero_point, int32_t count, int32_t chunk,
                                  int32_t rows) {
-  weight_job job = {.window = window_of(table),
-                          .data = {.bytes = data},
-                          .gradient = gradient,
-                          .channels = channels,
-                          .zero_point = zero_point,
-                          .count = count,
-                          .panel = scratch,
-                          .sums = scratch + chunk * TINY_SUMS,
-                          .output = output};
+  const tiny_numbers numbers = {.bytes = data};
+  weight_job job = job_of(numbers, gradient, channels, table, scratch, count, chunk);
+  job.zero_point = zero_point;
+  job.output = output;
   sum_weights(&job, chunk, rows);
 }
 
@@ -143,19 +138,12 @@ void tiny_conv2d_weight_update(const int8_t *weight, const int8_t *data, const f
                                const float *rate, const float *scale, const int16_t *channels,
                                const int32_t *table, float *scratch, int8_t *updated,
                                int32_t zero_point, int32_t count, int32_t chunk, int32_t rows) {
-  weight_job job = {.window = window_of(table),
-                          .data = {.bytes = data},
-                          .gradient = gradient,
-                          .channels = channels,
-                          .zero_point = zero_point,
-                          .count = count,
-                          .panel = scratch,
-                          .sums = scratch + chunk * TINY_SUMS,
-                          .weight = updated,
-                          .scale = scale,
-                          .rate = *rate};
-  const tiny_window *window = &job.window;
-  const int32_t taps = window->kernel_height * window->kernel_width;
-  tiny_move_block(updated, weight, window->outputs * taps * (window->channels / window->groups));
+  const tiny_numbers numbers = {.bytes = data};
+  weight_job job = job_of(numbers, gradient, channels, table, scratch, count, chunk);
+  job.zero_point = zero_point;
+  job.weight = updated;
+  job.scale = scale;
+  job.rate = *rate;
+  tiny_move_block(updated, weight, weights_of(&job.window));
   sum_weights(&job, chunk, rows);
 }

@@ -38,6 +38,25 @@ typedef struct {
   float rate;
 } weight_job;
 
+/* A job without what is made of its sums. */
+static weight_job job_of(tiny_numbers data, const float *gradient, const int16_t *channels,
+                         const int32_t *table, float *scratch, int32_t count, int32_t chunk) {
+  weight_job job = {.window = window_of(table),
+                    .data = data,
+                    .gradient = gradient,
+                    .channels = channels,
+                    .count = count,
+                    .panel = scratch,
+                    .sums = scratch + chunk * TINY_SUMS};
+  return job;
+}
+
+/* Weights of the layer, chosen or not. */
+static int32_t weights_of(const tiny_window *window) {
+  const int32_t taps = window->kernel_height * window->kernel_width;
+  return window->outputs * taps * (window->channels / window->groups);
+}
+
 /* Columns of one tap at a place of the input, or outside of it where that is negative; `chosen` is
  * the first's number among the chosen channels.
  */
