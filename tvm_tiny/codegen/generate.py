@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 
 from tvm_tiny.codegen.c_printer import CPrinter, c_type
+from tvm_tiny.codegen.c_texts import call, numbers, real_text, shape_text, tensor_text
 from tvm_tiny.codegen.identifiers import c_comment, c_string, identifier
 from tvm_tiny.codegen.lower_kernel import lower_kernel
 from tvm_tiny.codegen.patch_text import PatchesText, Surroundings, patches_text
@@ -35,7 +36,6 @@ from tvm_tiny.schedules.microkernel import MicroKernel, indent
 from tvm_tiny.version import VERSION
 
 Array = np.ndarray[Any, Any]
-NUMBERS_PER_LINE = {1: 20, 2: 14, 4: 8}
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class _Generator:
         assignment = f"{self.labels[tensor.name]} = {self.plan.offsets[tensor.name]},"
         return {
             "assignment": assignment.ljust(width),
-            "description": _describe(tensor) + (", fast" if is_fast else ""),
+            "description": tensor_text(tensor) + (", fast" if is_fast else ""),
         }
 
     def _ports(self, kind: str, ports: tuple[Port, ...]) -> list[dict[str, Any]]:
@@ -211,7 +211,7 @@ class _Generator:
             scale,
             str(port.zero_point or 0),
         )
-        scaling = "" if port.scale is None else f", {port.scale:.9g} * (q - {port.zero_point})"
+        scaling = "" if port.scale is None else f", {real_text(port.scale, port.zero_point or 0)}"
         return {
             "index": index,
             "is_called_back": port.is_called_back,
@@ -221,7 +221,7 @@ class _Generator:
             "nbytes": spec.nbytes,
             "initialiser": ", ".join(fields),
             "assertion": f"{kind}_{index}_is_inside",
-            "description": f"{c_comment(port.name)}, {_shape(spec)}{scaling}",
+            "description": f"{c_comment(port.name)}, {shape_text(spec)}{scaling}",
         }
 
     def _layers(self) -> list[LayerText]:
@@ -309,13 +309,13 @@ class _Generator:
         ]
         arguments = [*inputs, *constants, *scratch, output]
         kept = [text for text, is_used in zip(arguments, kernel.used, strict=True) if is_used]
-        read = ", ".join(map(_shape, specs[:-1]))
+        read = ", ".join(map(shape_text, specs[:-1]))
         macs = f", {layer.macs} MACs" if layer.macs else ""
         description = f"{number} {layer.operator} {c_comment(layer.name)}: {read} -> "
         return LayerText(
             f"{self.name}_layer_{number}_{layer.kernel.name}",
-            description + _shape(specs[-1]) + macs,
-            _call(kernel.symbol, kept),
+            description + shape_text(specs[-1]) + macs,
+            call(kernel.symbol, kept),
             self.parameter,
             self.argument,
         )
@@ -429,7 +429,7 @@ class _Generator:
         ctype = c_type(values.dtype)
         key = (ctype, values.tobytes())
         if key not in self.constants:
-            text = _numbers(values)
+            text = numbers(values)
             self.constants[key] = Constant(
                 f"{self.name}_{label}", ctype, values.size, values.nbytes, text
             )
@@ -476,28 +476,3 @@ def _needs(functions: Collection[MicroKernel]) -> dict[str, str]:
 
 def _render(template: str, context: dict[str, Any]) -> str:
     return ENVIRONMENT.get_template(template).render(context)
-
-
-def _call(symbol: str, arguments: list[str]) -> str:
-    one_line = f"  {symbol}({', '.join(arguments)});"
-    if len(one_line) <= 100:
-        return one_line
-    return f"  {symbol}(\n      " + ",\n      ".join(arguments) + ");"
-
-
-def _numbers(values: Array) -> str:
-    texts = [str(number) for number in values.reshape(-1).tolist()]
-    if values.dtype == np.int32:
-        texts = ["INT32_MIN" if text == "-2147483648" else text for text in texts]
-    step = NUMBERS_PER_LINE[values.itemsize]
-    lines = [", ".join(texts[i : i + step]) for i in range(0, len(texts), step)]
-    return ",\n".join(f"  {line}" for line in lines) + ","
-
-
-def _shape(spec: TensorSpec) -> str:
-    return "x".join(str(extent) for extent in spec.shape) + f" {spec.dtype}"
-
-
-def _describe(tensor: Tensor) -> str:
-    view = "" if tensor.storage == tensor.name else f", a view of {tensor.storage}"
-    return c_comment(f"{_shape(tensor.spec)}, {tensor.spec.nbytes} bytes{view}")

@@ -2,8 +2,8 @@
  *
  * 1 layers, 1080 multiply-accumulates, 80 bytes of arena (lower bound 80),
  * 99 bytes of constants.
- * input 0:  input, 1x5x4x2 int8, 0.0199999996 * (q - -3)
- * output 0: output, 1x5x4x3 int8, 0.0235294122 * (q - -128)
+ * input 0:  input, 1x5x4x2 int8, 0.0199999996 * (q + 3)
+ * output 0: output, 1x5x4x3 int8, 0.0235294122 * (q + 128)
  */
 #ifndef CONV_H
 #define CONV_H

@@ -3,7 +3,7 @@
  * 1 layers, 0 multiply-accumulates, 64 bytes of arena (lower bound 64),
  * 0 bytes of constants.
  * input 0:  left, 1x3x3x4 int8, 0.0299999993 * (q - 5)
- * input 1:  right, 1x1x1x4 int8, 0.0199999996 * (q - -9)
+ * input 1:  right, 1x1x1x4 int8, 0.0199999996 * (q + 9)
  * output 0: output, 1x3x3x4 int8, 0.0588235296 * (q - 0)
  */
 #ifndef RESIDUAL_H

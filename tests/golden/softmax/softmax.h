@@ -2,8 +2,8 @@
  *
  * 1 layers, 0 multiply-accumulates, 16 bytes of arena (lower bound 16),
  * 1024 bytes of constants.
- * input 0:  input, 2x5 int8, 0.0199999996 * (q - -3)
- * output 0: output, 2x5 int8, 0.00390625 * (q - -128)
+ * input 0:  input, 2x5 int8, 0.0199999996 * (q + 3)
+ * output 0: output, 2x5 int8, 0.00390625 * (q + 128)
  */
 #ifndef SOFTMAX_H
 #define SOFTMAX_H
